@@ -1,0 +1,51 @@
+# Everything a developer needs; `make test` is the gate, and what CI runs is what people run.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := build
+
+TOOL := go tool -modfile=deploy/tools/go.mod
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+# How long each fuzz target runs under `make fuzz`.
+FUZZTIME ?= 2m
+
+.PHONY: build demo test components format lint vet check-modules unit fuzz bench mutants soak
+
+build: ## one static binary in bin/
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/loginwall ./cmd/loginwall
+
+demo: ## a whole login on this machine, offline
+	go run ./cmd/loginwall demo
+
+test: components check-modules format vet lint unit ## the gate: everything below, on a fresh machine too
+
+components: ## the real programs that tests use, installed once by name
+	@deploy/components.sh
+
+check-modules:
+	go mod tidy -diff
+	go mod verify
+
+format:
+	@out="$$($(TOOL) gofumpt -l $$(git ls-files '*.go'))"; \
+	if [ -n "$$out" ]; then echo "not formatted (run: $(TOOL) gofumpt -w .):"; echo "$$out"; exit 1; fi
+
+vet:
+	go vet ./...
+
+lint:
+	$(TOOL) staticcheck ./...
+	$(TOOL) golangci-lint run ./...
+
+unit: ## all tests; fuzz seeds and import laws are among them
+	go test -race -shuffle=on -timeout 30m ./...
+
+fuzz: ## each fuzz target for FUZZTIME
+	@go list ./... | while read -r pkg; do \
+	  go test -list '^Fuzz' "$$pkg" | { grep ^Fuzz || true; } | while read -r target; do \
+	    echo "== $$pkg $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$pkg"; \
+	  done; \
+	done
+
+bench: ## the parts of the request's path, in one run
+	go test -run '^$$' -bench . -benchmem -count 5 ./...

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Installs the real programs that the tests drive, by package name, once and quietly:
+# a browser, OpenID providers and apps that we did not write. Quick when all is there.
+# Needs apt and root for what is missing; elsewhere the tests skip and say what to install.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+missing=()
+have() { command -v "$1" >/dev/null 2>&1 || missing+=("$2"); }
+have chromium chromium
+have sqlite3 sqlite3
+have jupyter-notebook jupyter-notebook
+have radicale radicale
+have node nodejs
+have npm npm
+
+if ((${#missing[@]})); then
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+    echo "components: not here: ${missing[*]} (apt-get install ${missing[*]}); tests that need them skip" >&2
+    [ "${CI:-}" != true ] || exit 1
+  else
+    echo "components: installing ${missing[*]}" >&2
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq >/dev/null
+    apt-get install -y -qq --no-install-recommends "${missing[@]}" fonts-dejavu-core >/dev/null
+  fi
+fi
+
+# Node packages live beside their lock file, outside the product's own tree of code.
+peers=cmd/loginwall/testdata/peers
+if [ -f "$peers/package-lock.json" ] && command -v npm >/dev/null 2>&1; then
+  if ! cmp -s "$peers/package-lock.json" "$peers/node_modules/.installed-lock" 2>/dev/null; then
+    echo "components: installing the test peers from npm" >&2
+    npm ci --prefix "$peers" --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
+    cp "$peers/package-lock.json" "$peers/node_modules/.installed-lock"
+  fi
+fi
