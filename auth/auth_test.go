@@ -32,7 +32,7 @@ func TestParseEmail(t *testing.T) {
 		".a@example.com", "a.@example.com", "a..b@example.com", "a@[127.0.0.1]", "a@*.example.com", "ä@example.com", "a@exämple.com",
 		"a(b)@example.com", "a;b@example.com", "a\\@example.com", "a@example.com/x", "a@example.com?x", "a@exam_ple.com",
 		strings.Repeat("a", 65) + "@example.com", "a@" + strings.Repeat("a.", 126) + "com", "a@" + strings.Repeat("a", 64) + ".com",
-		strings.Repeat("a", 1<<20) + "@example.com", "a@" + strings.Repeat("x.", 1e5) + "com", "ａ@example.com", "K@exampleK.com",
+		strings.Repeat("a", 1<<20) + "@example.com", "a@" + strings.Repeat("x.", 1e5) + "com", "ａ@example.com", "\u212a@example.com",
 	} {
 		if got, err := auth.ParseEmail(in); err == nil {
 			t.Errorf("ParseEmail(%.80q) = %q, want an error", in, got)
