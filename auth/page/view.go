@@ -1,0 +1,234 @@
+package page
+
+import (
+	"html/template"
+	"net/http"
+	"time"
+
+	"github.com/loginwall/loginwall/auth"
+)
+
+// A View is one answer of loginwall's own. The types below are all there are;
+// Content is for pages of other packages.
+type View interface {
+	answer(p *Pages, r *http.Request) answer
+}
+
+// A Label is the value of X-Loginwall, by which a program, or a proxy in front,
+// tells our answers from the app's.
+type Label string
+
+// The labels.
+const (
+	LabelSignIn Label = "sign_in_required"
+	LabelDenied Label = "denied"
+	LabelError  Label = "error"
+	LabelPage   Label = "page"
+)
+
+// An answer is a View made ready: for a person, body with data; for a program, json.
+type answer struct {
+	status      int
+	label       Label
+	title       string
+	wide        bool
+	section     string
+	admin       bool
+	body        *template.Template
+	data        any
+	json        any
+	retryAfter  int
+	foreignHost bool
+}
+
+// A message is what programs get when something is not as they hoped.
+type message struct {
+	Error     string `json:"error"`
+	Reason    string `json:"reason,omitempty"`
+	Message   string `json:"message"`
+	LoginURL  string `json:"login_url,omitempty"`
+	RequestID string `json:"request_id,omitempty"`
+}
+
+// SignInRequired (401) asks somebody to sign in who cannot be redirected.
+type SignInRequired struct {
+	// To is where the login ends.
+	To Target
+}
+
+func (v SignInRequired) answer(p *Pages, r *http.Request) answer {
+	login := p.Login(v.To, false).String()
+	return answer{
+		status: http.StatusUnauthorized, label: LabelSignIn, title: "Please sign in",
+		body: p.body("signin"),
+		data: struct {
+			LoginURL string
+			Sent     bool
+		}{login, r.Method != http.MethodGet && r.Method != http.MethodHead},
+		json: &message{Error: string(LabelSignIn), Message: "Sign in to use " + p.host + ".", LoginURL: login},
+	}
+}
+
+// Denied (403) tells somebody who is known why they may not pass.
+type Denied struct {
+	// Email and Name are the account's; both may be empty.
+	Email, Name string
+	// Reason is one of the fixed words of auth/policy, or "blocked".
+	Reason string
+	// To is where a login with another account ends.
+	To Target
+}
+
+func (v Denied) answer(p *Pages, _ *http.Request) answer {
+	text := p.fill(reasonText(v.Reason))
+	data := struct {
+		Denied
+		Text, SwitchURL, HomeURL string
+	}{v, text, p.Login(v.To, true).String(), ""}
+	switch v.Reason {
+	case "nobody":
+		data.SwitchURL, data.HomeURL = "", p.Local(Target{}).String()
+	case "not_admin":
+		data.HomeURL = p.Local(Target{}).String()
+	}
+	return answer{
+		status: http.StatusForbidden, label: LabelDenied, title: "You may not come in",
+		body: p.body("denied"), data: data,
+		json: &message{Error: string(LabelDenied), Reason: v.Reason, Message: text},
+	}
+}
+
+// Account (200) shows people who they are here; as JSON it is /_auth/me.
+type Account struct {
+	Session *auth.Session
+	// IdleEnds is when the session ends if it is not used.
+	IdleEnds time.Time
+	// Admin says that there is a directory to look at.
+	Admin bool
+	// Now is the time of the request.
+	Now time.Time
+}
+
+type me struct {
+	Email        string   `json:"email"`
+	Name         string   `json:"name"`
+	Picture      string   `json:"picture"`
+	Subject      string   `json:"subject"`
+	HostedDomain string   `json:"hosted_domain"`
+	Groups       []string `json:"groups"`
+	Session      struct {
+		CreatedAt time.Time `json:"created_at"`
+		ExpiresAt time.Time `json:"expires_at"`
+	} `json:"session"`
+}
+
+func (v Account) answer(p *Pages, _ *http.Request) answer {
+	id := &v.Session.Identity
+	out := me{
+		Email: id.Email, Name: id.Name, Picture: id.Picture, Subject: id.Subject,
+		HostedDomain: id.HostedDomain, Groups: append([]string{}, id.Groups...),
+	}
+	out.Session.CreatedAt, out.Session.ExpiresAt = v.Session.Created.UTC(), v.Session.Expires.UTC()
+	return answer{
+		status: http.StatusOK, label: LabelPage, title: "Your account", section: "account", admin: v.Admin,
+		body: p.body("you"),
+		data: struct {
+			Account
+			HomeURL string
+		}{v, p.Local(Target{}).String()},
+		json: out,
+	}
+}
+
+// SignOut (200) is the page with the button that ends the session.
+type SignOut struct {
+	// Email is whose session it is; empty when there is none.
+	Email, Name string
+}
+
+func (v SignOut) answer(p *Pages, _ *http.Request) answer {
+	return answer{
+		status: http.StatusOK, label: LabelPage, title: "Sign out",
+		body: p.body("signout"), data: struct {
+			SignOut
+			HomeURL string
+		}{v, p.Local(Target{}).String()},
+		json: map[string]string{"email": v.Email},
+	}
+}
+
+// SignedOut (200) is where a sign-out lands. Its button asks for an account, so
+// that nobody who is still signed in at the provider is silently back in.
+type SignedOut struct{}
+
+func (v SignedOut) answer(p *Pages, _ *http.Request) answer {
+	return answer{
+		status: http.StatusOK, label: LabelPage, title: "You are signed out",
+		body: p.body("signedout"), data: struct{ LoginURL string }{p.Login(Target{}, true).String()},
+		json: map[string]bool{"signed_out": true},
+	}
+}
+
+// Error tells what went wrong. For MethodNotAllowed set the header Allow before.
+type Error struct {
+	Problem Problem
+	// To is where a retry, or a new login, leads.
+	To Target
+	// Email is who is signed in, where that helps to tell whose fault it is not.
+	Email string
+}
+
+func (v Error) answer(p *Pages, r *http.Request) answer {
+	w, known := p.words[v.Problem]
+	if !known {
+		v.Problem, w = Internal, p.words[Internal]
+	}
+	data := struct {
+		Icon, Title, Text, Hint, Email string
+		URL, Button                    string
+	}{Icon: w.icon, Title: w.title, Text: w.text, Hint: w.hint, Email: v.Email}
+	switch w.action {
+	case actNone:
+	case actHome:
+		data.URL, data.Button = p.Local(Target{}).String(), "To the front page"
+	case actRetry:
+		// A form is not sent again by a link.
+		data.URL, data.Button = p.Local(v.To).String(), "Try again"
+		if v.Problem == WrongHost {
+			data.Button = "Go to " + p.host
+		}
+	case actLogin:
+		data.URL, data.Button = p.Login(v.To, false).String(), "Start again"
+	case actOther:
+		data.URL, data.Button = p.Login(v.To, true).String(), "Try again"
+	}
+	return answer{
+		status: w.status, label: LabelError, title: w.title, body: p.body("error"), data: data,
+		json:       &message{Error: string(v.Problem), Message: w.text},
+		retryAfter: w.retryAfter, foreignHost: w.foreignHost,
+	}
+}
+
+// Content is a page of another package, such as the directory: Body stands within
+// our frame, and JSON is what programs get instead.
+type Content struct {
+	// Status is 200 where it is zero.
+	Status int
+	Title  string
+	// Section is the navigation's current entry: "users", "sessions" or "events".
+	Section string
+	// Body comes from Parse; it is executed with Data.
+	Body *template.Template
+	Data any
+	JSON any
+}
+
+func (v Content) answer(*Pages, *http.Request) answer {
+	if v.Status == 0 {
+		v.Status = http.StatusOK
+	}
+	return answer{
+		status: v.Status, label: LabelPage, title: v.Title, wide: true, section: v.Section, admin: true,
+		body: v.Body, data: v.Data, json: v.JSON,
+	}
+}
