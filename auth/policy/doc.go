@@ -1,0 +1,2 @@
+// Package policy decides who may send which request.
+package policy
