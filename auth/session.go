@@ -44,6 +44,13 @@ type Session struct {
 	Created time.Time
 	// LastSeen is when the cookie was last sealed; the idle limit counts from it.
 	LastSeen time.Time
-	// Expires is the absolute end, whatever the activity.
+	// Expires is the absolute end, whatever the activity: the earlier of what is
+	// sealed and what the configuration grants now.
 	Expires time.Time
+	// SealedUntil is the end inside the seal, where that is later than Expires: as
+	// long must be remembered that a session has ended. Else it is zero.
+	SealedUntil time.Time
+	// OldKey says that an old key opened the cookie, so that it is to be sealed
+	// anew at once.
+	OldKey bool
 }
