@@ -1,0 +1,51 @@
+// Package store is the wall's durable memory: the directory of users, their
+// sessions and the audit trail, and the feed of revocations that every process
+// follows. It holds nothing that could open a session: the sealed cookie does,
+// and the store never sees one.
+//
+// # Why it is so
+//
+// A request is served without the store. What must survive a crash goes
+// through one door (write), one transaction each, on disk before the caller is
+// told: a sign-in before its cookie is sent, a block before the page says so.
+//
+// The feed is numbered by a counter row that is raised in the same transaction
+// as the feed's own rows. Whoever raises it holds it until the commit, so
+// numbers become visible in the order in which they were given, and a reader
+// that asks for everything behind the last number it saw misses nothing.
+//
+// The store's clock stamps both a session's creation and the cut-off of "end
+// all", behind the same lock. A cut-off is never below the creation of a
+// recorded session, and a session's creation is always above the last cut-off,
+// whatever the clock does in between.
+//
+// # Engines
+//
+// One body of plain SQL with $1 placeholders. What differs between databases is
+// a value of type engine, made in a file of its own; storetest is the suite that
+// each must pass. The embedded engine is SQLite: one file in WAL mode, mode
+// 0600, which several processes of one host may share and an operator may open
+// with sqlite3, under the same account. Copy it with VACUUM INTO or
+// sqlite3's .backup, never with cp. With the wall stopped a backup may be put
+// back; what was ended or blocked after the backup was taken is then forgotten,
+// and a new session key ends all sessions at once.
+//
+// # What is refused
+//
+// Open refuses and leaves untouched: a file of something else, a newer schema,
+// a file that is cut off or contradicts itself, a symbolic link (whoever may
+// write its folder could aim it elsewhere), a network file system (WAL needs
+// shared memory), a read-only file or folder. It never makes a new store where
+// an old one was expected. So that a start takes no longer with 100,000 users
+// than with ten, it looks at the header, the length, and the whole schema, and
+// at every page only of small files; Verify looks at every page of any.
+//
+// A file that is replaced or removed beneath a running wall is noticed: reads
+// and writes fail until a restart, rather than vanish with the old file.
+//
+// # Threats
+//
+// Whoever can write the file can let himself in, hence the mode and the folder;
+// what strangers cause (denied sign-ins) is capped by Prune; texts that others
+// chose are bounded and cleaned before they are kept.
+package store

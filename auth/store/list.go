@@ -1,0 +1,397 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"iter"
+	"strconv"
+	"strings"
+
+	"github.com/loginwall/loginwall/auth"
+)
+
+// A Cursor says where the next page of a list begins; it is opaque, fit for a
+// URL, and empty on the first page and behind the last one.
+type Cursor string
+
+// ErrCursor: a Cursor that no list gave out.
+var ErrCursor = errors.New("not a cursor of this list")
+
+const (
+	defaultLimit = 50
+	mostLimit    = 1000
+)
+
+// A UserQuery selects users. The zero value is everybody.
+type UserQuery struct {
+	// Search is part of an address or a name, in any case, or a whole id.
+	Search string
+	// Email selects the accounts that hold exactly this address.
+	Email string
+	// BlockedOnly selects whom a block keeps out, by account or by address.
+	BlockedOnly bool
+	After       Cursor
+	// Limit is the most that one page holds: 0 means 50, and 1000 is the most.
+	Limit int
+}
+
+// A SessionQuery selects sessions. The zero value is all of them.
+type SessionQuery struct {
+	User  auth.UserID
+	Email string
+	// OpenOnly leaves out what has ended or expired.
+	OpenOnly bool
+	After    Cursor
+	Limit    int
+}
+
+// An EventQuery selects events. The zero value is all of them.
+type EventQuery struct {
+	User  auth.UserID
+	Email string
+	Kind  auth.EventKind
+	After Cursor
+	Limit int
+}
+
+// Users lists a page of users, who was seen last first, and where the next page
+// begins. Groups are not recorded.
+func (s *Store) Users(ctx context.Context, q UserQuery) ([]auth.User, Cursor, error) {
+	users, next, err := s.users(ctx, q, "u.last_seen", true)
+	return users, next, err
+}
+
+// AllUsers walks all that a query selects, After and Limit aside, in the order
+// of their first sign-in: nobody is missed because he came back meanwhile. It
+// holds no lock between pages, however slow the reader is.
+func (s *Store) AllUsers(ctx context.Context, q UserQuery) iter.Seq2[auth.User, error] {
+	return walk(q.After, func(after Cursor) ([]auth.User, Cursor, error) {
+		q.After, q.Limit = after, mostLimit
+		return s.users(ctx, q, "u.first_sign_in", false)
+	})
+}
+
+// User returns one user: by id, or who signed in last with an address. It is
+// auth.ErrNotFound when there is none.
+func (s *Store) User(ctx context.Context, who Who) (auth.User, error) {
+	if err := who.check(); err != nil {
+		return auth.User{}, err
+	}
+	var w where
+	if who.User != "" {
+		w.and("u.id = ?", who.User)
+	} else {
+		w.and("u.email = ?", who.Email)
+	}
+	return one(ctx, s, "user", userSelect+w.String()+" ORDER BY u.last_sign_in DESC, u.id LIMIT 1", w.args, scanUser)
+}
+
+// userSelect joins the oldest block that names the account or its address.
+const userSelect = `SELECT u.id, u.issuer, u.subject, u.email, u.email_verified, u.name, u.picture, u.hosted_domain,
+	u.first_sign_in, u.last_sign_in, u.last_seen, u.sign_ins,
+	COALESCE(b.id, 0), COALESCE(b.user_id, ''), COALESCE(b.email, ''), COALESCE(b.actor, ''), COALESCE(b.at, 0), COALESCE(b.reason, '')
+	FROM users u LEFT JOIN blocks b ON b.id = (SELECT MIN(x.id) FROM blocks x
+		WHERE x.user_id = u.id OR (x.email = u.email AND u.email <> ''))`
+
+func (s *Store) users(ctx context.Context, q UserQuery, column string, descending bool) ([]auth.User, Cursor, error) {
+	var w where
+	if q.Search != "" {
+		w.and(`(u.search LIKE ? ESCAPE '\' OR u.id = ?)`, "%"+escapeLike(fold(q.Search))+"%", text(q.Search))
+	}
+	if q.Email != "" {
+		w.and("u.email = ?", text(q.Email))
+	}
+	if q.BlockedOnly {
+		w.and(`u.id IN (SELECT user_id FROM blocks UNION SELECT v.id FROM users v JOIN blocks c ON c.email = v.email AND v.email <> '')`)
+	}
+	if err := w.after(q.After, column, "u.id", descending); err != nil {
+		return nil, "", err
+	}
+	order, limit := w.page(column, "u.id", descending, q.Limit)
+	users, err := list(ctx, s, "users", userSelect+w.String()+order, w.args, scanUser)
+	if err != nil || len(users) < limit {
+		return users, "", err
+	}
+	users = users[:limit-1]
+	last := users[limit-2]
+	at := last.LastSeen
+	if !descending {
+		at = last.FirstSignIn
+	}
+	return users, cursor(stamp(at), string(last.ID)), nil
+}
+
+// Sessions lists a page of sessions, the newest first, and where the next page begins.
+func (s *Store) Sessions(ctx context.Context, q SessionQuery) ([]auth.SessionRecord, Cursor, error) {
+	var w where
+	if q.User != "" {
+		w.and("s.user_id = ?", q.User)
+	}
+	if q.Email != "" {
+		w.and("s.email = ?", text(q.Email))
+	}
+	if q.OpenOnly {
+		w.and("s.ended_at = 0 AND s.expires > ?", s.config.Now().UnixMilli())
+	}
+	if err := w.after(q.After, "s.created", "s.id", true); err != nil {
+		return nil, "", err
+	}
+	order, limit := w.page("s.created", "s.id", true, q.Limit)
+	sessions, err := list(ctx, s, "sessions", sessionSelect+w.String()+order, w.args, scanSession)
+	if err != nil || len(sessions) < limit {
+		return sessions, "", err
+	}
+	sessions = sessions[:limit-1]
+	last := sessions[limit-2]
+	return sessions, cursor(stamp(last.Created), string(last.ID)), nil
+}
+
+// AllSessions walks all that a query selects, After and Limit aside, the newest first.
+func (s *Store) AllSessions(ctx context.Context, q SessionQuery) iter.Seq2[auth.SessionRecord, error] {
+	return walk(q.After, func(after Cursor) ([]auth.SessionRecord, Cursor, error) {
+		q.After, q.Limit = after, mostLimit
+		return s.Sessions(ctx, q)
+	})
+}
+
+// Session returns one session, or auth.ErrNotFound.
+func (s *Store) Session(ctx context.Context, id auth.SessionID) (auth.SessionRecord, error) {
+	return one(ctx, s, "session", sessionSelect+" WHERE s.id = $1", []any{id}, scanSession)
+}
+
+const sessionSelect = `SELECT s.id, s.user_id, s.email, s.created, s.expires, s.last_seen, s.address, s.agent,
+	s.ended_at, s.ended_by, s.end_reason FROM sessions s`
+
+// Events lists a page of the audit trail, the latest first, and where the next page begins.
+func (s *Store) Events(ctx context.Context, q EventQuery) ([]auth.Event, Cursor, error) {
+	var w where
+	if q.User != "" {
+		w.and("user_id = ?", q.User)
+	}
+	if q.Email != "" {
+		w.and("email = ?", text(q.Email))
+	}
+	if q.Kind != "" {
+		w.and("kind = ?", q.Kind)
+	}
+	if q.After != "" {
+		id, _, err := q.After.parse()
+		if err != nil {
+			return nil, "", err
+		}
+		w.and("id < ?", id)
+	}
+	limit := pageSize(q.Limit)
+	events, err := list(ctx, s, "events", `SELECT id, at, kind, actor, user_id, email, session_id, address, detail FROM events`+
+		w.String()+" ORDER BY id DESC LIMIT "+strconv.Itoa(limit), w.args, scanEvent)
+	if err != nil || len(events) < limit {
+		return events, "", err
+	}
+	events = events[:limit-1]
+	return events, cursor(events[limit-2].ID, ""), nil
+}
+
+// AllEvents walks all that a query selects, After and Limit aside, the latest first.
+func (s *Store) AllEvents(ctx context.Context, q EventQuery) iter.Seq2[auth.Event, error] {
+	return walk(q.After, func(after Cursor) ([]auth.Event, Cursor, error) {
+		q.After, q.Limit = after, mostLimit
+		return s.Events(ctx, q)
+	})
+}
+
+// Blocks lists a page of all blocks, addresses that nobody has signed in with
+// and deleted users included, the latest first, and where the next page begins.
+func (s *Store) Blocks(ctx context.Context, after Cursor, limit int) ([]auth.Block, Cursor, error) {
+	var w where
+	if after != "" {
+		id, _, err := after.parse()
+		if err != nil {
+			return nil, "", err
+		}
+		w.and("id < ?", id)
+	}
+	limit = pageSize(limit)
+	rows, err := list(ctx, s, "blocks", `SELECT id, user_id, email, actor, at, reason FROM blocks`+
+		w.String()+" ORDER BY id DESC LIMIT "+strconv.Itoa(limit), w.args, scanBlock)
+	next := Cursor("")
+	if len(rows) == limit {
+		rows = rows[:limit-1]
+		next = cursor(rows[limit-2].id, "")
+	}
+	blocks := make([]auth.Block, len(rows))
+	for i, r := range rows {
+		blocks[i] = r.Block
+	}
+	return blocks, next, err
+}
+
+func scanUser(scan func(...any) error) (auth.User, error) {
+	var u auth.User
+	var b numberedBlock
+	var first, last, seen, at int64
+	err := scan(&u.ID, &u.Issuer, &u.Subject, &u.Email, &u.EmailVerified, &u.Name, &u.Picture, &u.HostedDomain,
+		&first, &last, &seen, &u.SignIns, &b.id, &b.User, &b.Block.Email, &b.By, &at, &b.Reason)
+	u.FirstSignIn, u.LastSignIn, u.LastSeen = moment(first), moment(last), moment(seen)
+	if b.id != 0 {
+		b.At = moment(at)
+		u.Block = &b.Block
+	}
+	return u, err
+}
+
+func scanSession(scan func(...any) error) (auth.SessionRecord, error) {
+	var r auth.SessionRecord
+	var end auth.End
+	var created, expires, seen, ended int64
+	err := scan(&r.ID, &r.User, &r.Email, &created, &expires, &seen, &r.Address, &r.Agent, &ended, &end.By, &end.Reason)
+	r.Created, r.Expires, r.LastSeen = moment(created), moment(expires), moment(seen)
+	if ended != 0 {
+		end.At = moment(ended)
+		r.End = &end
+	}
+	return r, err
+}
+
+func scanEvent(scan func(...any) error) (auth.Event, error) {
+	var e auth.Event
+	var at int64
+	err := scan(&e.ID, &at, &e.Kind, &e.Actor, &e.User, &e.Email, &e.Session, &e.Address, &e.Detail)
+	e.At = moment(at)
+	return e, err
+}
+
+type numberedBlock struct {
+	auth.Block
+	id int64
+}
+
+func scanBlock(scan func(...any) error) (numberedBlock, error) {
+	var b numberedBlock
+	var at int64
+	err := scan(&b.id, &b.User, &b.Email, &b.By, &at, &b.Reason)
+	b.At = moment(at)
+	return b, err
+}
+
+// list reads all rows of a query.
+func list[T any](ctx context.Context, s *Store, what, query string, args []any, scan func(func(...any) error) (T, error)) (out []T, err error) {
+	err = s.read(ctx, what, func(ctx context.Context, db *sql.DB) error {
+		rows, err := db.QueryContext(ctx, query, args...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			v, err := scan(rows.Scan)
+			if err != nil {
+				return err
+			}
+			out = append(out, v)
+		}
+		return rows.Err()
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// one reads a single row, or fails with auth.ErrNotFound.
+func one[T any](ctx context.Context, s *Store, what, query string, args []any, scan func(func(...any) error) (T, error)) (v T, err error) {
+	rows, err := list(ctx, s, what, query, args, scan)
+	if err == nil && len(rows) == 0 {
+		err = fmt.Errorf("store: %s: %w", what, auth.ErrNotFound)
+	}
+	if err != nil {
+		return v, err
+	}
+	return rows[0], nil
+}
+
+// walk turns pages into one sequence; an error ends it.
+func walk[T any](after Cursor, page func(Cursor) ([]T, Cursor, error)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for after := after; ; {
+			rows, next, err := page(after)
+			if err != nil {
+				var zero T
+				yield(zero, err)
+				return
+			}
+			for _, row := range rows {
+				if !yield(row, nil) {
+					return
+				}
+			}
+			if next == "" {
+				return
+			}
+			after = next
+		}
+	}
+}
+
+// escapeLike takes the meaning from what LIKE understands as a pattern.
+func escapeLike(s string) string { return strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(s) }
+
+// where collects conditions, and numbers their placeholders as both engines want them.
+type where struct {
+	conditions []string
+	args       []any
+}
+
+// and adds a condition, a constant text in which each ? takes the next argument.
+func (w *where) and(condition string, args ...any) {
+	for _, arg := range args {
+		w.args = append(w.args, arg)
+		condition = strings.Replace(condition, "?", "$"+strconv.Itoa(len(w.args)), 1)
+	}
+	w.conditions = append(w.conditions, condition)
+}
+
+// after adds the condition that a row stands behind the cursor.
+func (w *where) after(c Cursor, column, id string, descending bool) error {
+	if c == "" {
+		return nil
+	}
+	at, key, err := c.parse()
+	if err != nil {
+		return err
+	}
+	w.and("("+column+", "+id+") "+map[bool]string{true: "<", false: ">"}[descending]+" (?, ?)", at, key)
+	return nil
+}
+
+// page returns the end of the query and how many rows it may give: one more than
+// the page holds, which tells whether there is a next one.
+func (w *where) page(column, id string, descending bool, limit int) (string, int) {
+	direction := map[bool]string{true: " DESC", false: ""}[descending]
+	limit = pageSize(limit)
+	return " ORDER BY " + column + direction + ", " + id + direction + " LIMIT " + strconv.Itoa(limit), limit
+}
+
+func pageSize(limit int) int {
+	if limit <= 0 {
+		limit = defaultLimit
+	}
+	return min(limit, mostLimit) + 1
+}
+
+func (w *where) String() string {
+	if len(w.conditions) == 0 {
+		return ""
+	}
+	return " WHERE " + strings.Join(w.conditions, " AND ")
+}
+
+func cursor(n int64, id string) Cursor { return Cursor(strconv.FormatInt(n, 10) + "." + id) }
+
+func (c Cursor) parse() (n int64, id string, err error) {
+	number, id, found := strings.Cut(string(c), ".")
+	if n, err = strconv.ParseInt(number, 10, 64); err != nil || !found {
+		return 0, "", fmt.Errorf("store: %w", ErrCursor)
+	}
+	return n, id, nil
+}

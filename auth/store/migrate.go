@@ -1,0 +1,111 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// A schema is a list of migrations; the version of a store is how many of them
+// it has seen.
+type schema []string
+
+// newSchema reads the migrations in the order of their names and fills in the
+// engine's type for a key that numbers itself.
+func newSchema(files fs.FS, serialKey string) (schema, error) {
+	names, err := fs.Glob(files, "migrations/*.sql") // sorted
+	if err != nil {
+		return nil, fmt.Errorf("list migrations: %w", err)
+	}
+	var s schema
+	for i, name := range names {
+		if !strings.HasPrefix(name, fmt.Sprintf("migrations/%04d_", i+1)) {
+			return nil, fmt.Errorf("migration %d is called %s", i+1, name)
+		}
+		text, err := fs.ReadFile(files, name)
+		if err != nil {
+			return nil, fmt.Errorf("read migration: %w", err)
+		}
+		s = append(s, strings.ReplaceAll(string(text), "SERIAL_KEY", serialKey))
+	}
+	return s, nil
+}
+
+// migrate brings a database up to date in one transaction, so that it has either
+// the old schema or the new one. lock, when set, is a statement that makes
+// several processes take turns; SQLite's transactions do so by themselves.
+func (s schema) migrate(ctx context.Context, db *sql.DB, lock string) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("begin migration: %w", err)
+	}
+	defer tx.Rollback()
+	for _, statement := range []string{
+		lock,
+		`CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)`,
+		`INSERT INTO meta (name, value) VALUES ('schema_version', '0') ON CONFLICT (name) DO NOTHING`,
+	} {
+		if statement == "" {
+			continue
+		}
+		if _, err := tx.ExecContext(ctx, statement); err != nil {
+			return fmt.Errorf("prepare migration: %w", err)
+		}
+	}
+	have, err := version(ctx, tx)
+	if err != nil {
+		return err
+	}
+	if err := s.judge(have); err == nil || !errors.Is(err, ErrTooOld) {
+		return err
+	}
+	for i, migration := range s[have:] {
+		if _, err := tx.ExecContext(ctx, migration); err != nil {
+			return fmt.Errorf("migration %d: %w", have+i+1, err)
+		}
+	}
+	if _, err := tx.ExecContext(ctx, `UPDATE meta SET value = $1 WHERE name = 'schema_version'`, strconv.Itoa(len(s))); err != nil {
+		return fmt.Errorf("note schema version: %w", err)
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("commit migration: %w", err)
+	}
+	return nil
+}
+
+// judge compares the version of a store with ours.
+func (s schema) judge(have int) error {
+	switch {
+	case have < 0:
+		return fmt.Errorf("%w: schema version %d", ErrCorrupt, have)
+	case have > len(s):
+		return fmt.Errorf("%w: its schema has version %d, this program knows %d (use the newer program)", ErrTooNew, have, len(s))
+	case have < len(s):
+		return fmt.Errorf("%w: its schema has version %d, this program wants %d (start the wall once, it brings the store up to date)", ErrTooOld, have, len(s))
+	}
+	return nil
+}
+
+// version reads how many migrations a store has seen.
+func version(ctx context.Context, db interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+},
+) (int, error) {
+	var text string
+	if err := db.QueryRowContext(ctx, `SELECT value FROM meta WHERE name = 'schema_version'`).Scan(&text); err != nil {
+		return 0, fmt.Errorf("read schema version: %w", err)
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return 0, fmt.Errorf("%w: schema version is %q", ErrCorrupt, text)
+	}
+	return n, nil
+}

@@ -1,0 +1,337 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/loginwall/loginwall/auth"
+)
+
+// errIncomplete is a caller's mistake, not the store's.
+var errIncomplete = errors.New("incomplete record")
+
+// SignIn records a sign-in: user, session and event, on disk when it returns.
+// It refuses with auth.ErrBlocked when the account or its address is blocked,
+// and with auth.ErrUnavailable when the store is away.
+func (s *Store) SignIn(ctx context.Context, in auth.SignIn) (auth.SignedIn, error) {
+	id := in.Identity
+	user := id.UserID()
+	if user == "" || in.Session == "" || in.MaxAge < time.Millisecond {
+		return auth.SignedIn{}, fmt.Errorf("store: sign in: %w", errIncomplete)
+	}
+	return write(ctx, s, "sign in", func(t *tx) (out auth.SignedIn, err error) {
+		blocked, err := t.get(`SELECT id FROM blocks WHERE user_id = $1 OR (email = $2 AND email <> '') LIMIT 1`,
+			[]any{user, id.Email}, new(int64))
+		if err != nil {
+			return out, fmt.Errorf("look for blocks: %w", err)
+		}
+		if blocked {
+			return out, auth.ErrBlocked
+		}
+		// Strictly behind the last cut-off, whatever the clock has done since.
+		created := t.now
+		var cutOff int64
+		if _, err := t.get(`SELECT at FROM revocations WHERE kind = $1 AND key = $2`, []any{auth.RevokeUser, user}, &cutOff); err != nil {
+			return out, fmt.Errorf("read cut-off: %w", err)
+		}
+		created = max(created, cutOff+1)
+		expires := created + in.MaxAge.Milliseconds()
+
+		var signIns int64
+		if _, err := t.get(`INSERT INTO users (id, issuer, subject, email, email_verified, name, picture, hosted_domain, search,
+			first_sign_in, last_sign_in, last_seen, sign_ins) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $10, 1)
+			ON CONFLICT (id) DO UPDATE SET email = excluded.email, email_verified = excluded.email_verified, name = excluded.name,
+			picture = excluded.picture, hosted_domain = excluded.hosted_domain, search = excluded.search,
+			last_sign_in = excluded.last_sign_in, last_seen = excluded.last_seen, sign_ins = users.sign_ins + 1
+			RETURNING sign_ins`,
+			[]any{
+				user, text(id.Issuer), text(id.Subject), text(id.Email), id.EmailVerified, text(id.Name), text(id.Picture),
+				text(id.HostedDomain), fold(id.Email + " " + id.Name), created,
+			}, &signIns); err != nil {
+			return out, fmt.Errorf("write user: %w", err)
+		}
+		if out.PreviousHolder, err = t.hold(user, &id); err != nil {
+			return out, fmt.Errorf("write holder: %w", err)
+		}
+		if _, err := t.exec(`INSERT INTO sessions (id, user_id, email, created, expires, last_seen, address, agent)
+			VALUES ($1, $2, $3, $4, $5, $4, $6, $7)`,
+			in.Session, user, text(id.Email), created, expires, text(in.Address), text(in.Agent)); err != nil {
+			return out, fmt.Errorf("write session: %w", err)
+		}
+		out.Created, out.Expires, out.FirstTime = moment(created), moment(expires), signIns == 1
+		return out, t.record(auth.Event{
+			Kind: auth.EventSignIn, Actor: id.Email, User: user, Email: id.Email, Session: in.Session, Address: in.Address,
+		})
+	})
+}
+
+// hold notes who holds a verified address and returns who held it before, when
+// that was another account. An unverified address proves nothing.
+func (t *tx) hold(user auth.UserID, id *auth.Identity) (before auth.UserID, err error) {
+	if id.Email == "" || !id.EmailVerified {
+		return "", nil
+	}
+	if _, err := t.get(`SELECT user_id FROM holders WHERE email = $1`, []any{id.Email}, &before); err != nil {
+		return "", err
+	}
+	if before == user {
+		return "", nil
+	}
+	_, err = t.exec(`INSERT INTO holders (email, user_id) VALUES ($1, $2)
+		ON CONFLICT (email) DO UPDATE SET user_id = excluded.user_id`, id.Email, user)
+	return before, err
+}
+
+// EndSession ends one session, whether this store recorded it or another did.
+// Ending it once more changes nothing and is no error.
+func (s *Store) EndSession(ctx context.Context, e auth.Ending) error {
+	if e.Session == "" {
+		return fmt.Errorf("store: end session: %w", errIncomplete)
+	}
+	_, err := write(ctx, s, "end session", func(t *tx) (none struct{}, err error) {
+		var user, email string
+		var expires, ended int64
+		found, err := t.get(`SELECT user_id, email, expires, ended_at FROM sessions WHERE id = $1`, []any{e.Session},
+			&user, &email, &expires, &ended)
+		if err != nil {
+			return none, fmt.Errorf("read session: %w", err)
+		}
+		if !found { // recorded elsewhere
+			user = string(e.User)
+			if found, err = t.get(`SELECT 1 FROM revocations WHERE kind = $1 AND key = $2`, []any{auth.RevokeSession, e.Session}, &ended); err != nil {
+				return none, fmt.Errorf("read revocation: %w", err)
+			}
+		}
+		if found && ended != 0 {
+			return none, nil
+		}
+		if _, err := t.exec(`UPDATE sessions SET ended_at = $1, ended_by = $2, end_reason = $3 WHERE id = $4`,
+			t.now, text(e.By), e.Reason, e.Session); err != nil {
+			return none, fmt.Errorf("write session: %w", err)
+		}
+		if expires = max(expires, stamp(e.Expires)); expires == 0 {
+			expires = t.now + s.config.KeepCutOff.Milliseconds()
+		}
+		if _, err := t.revoke(auth.RevokeSession, string(e.Session), true, t.now, expires); err != nil {
+			return none, err
+		}
+		return none, t.record(auth.Event{
+			Kind: endKind(e.Reason), Actor: e.By, User: auth.UserID(user), Email: email, Session: e.Session, Detail: string(e.Reason),
+		})
+	})
+	return err
+}
+
+// EndSessionsOf ends all sessions that a user has, those included that another
+// store recorded, and returns how many open ones were recorded here. Sessions
+// that begin later are not touched.
+func (s *Store) EndSessionsOf(ctx context.Context, user auth.UserID, by string, reason auth.EndReason) (int, error) {
+	if user == "" {
+		return 0, fmt.Errorf("store: end sessions: %w", errIncomplete)
+	}
+	return write(ctx, s, "end sessions", func(t *tx) (int, error) {
+		n, err := t.cutOff(user, by, reason, s.config.KeepCutOff)
+		if err != nil {
+			return 0, err
+		}
+		var email string
+		if _, err := t.get(`SELECT email FROM users WHERE id = $1`, []any{user}, &email); err != nil {
+			return 0, fmt.Errorf("read user: %w", err)
+		}
+		return n, t.record(auth.Event{
+			Kind: endKind(reason), Actor: by, User: user, Email: email, Detail: fmt.Sprintf("%s: all sessions (%d open)", reason, n),
+		})
+	})
+}
+
+// cutOff ends every session of a user that exists now, and returns how many
+// recorded ones were open.
+func (t *tx) cutOff(user auth.UserID, by string, reason auth.EndReason, keep time.Duration) (int, error) {
+	// Never below the last cut-off, nor below a recorded session, whatever the clock says.
+	var last, created, expires int64
+	if _, err := t.get(`SELECT at FROM revocations WHERE kind = $1 AND key = $2`, []any{auth.RevokeUser, user}, &last); err != nil {
+		return 0, fmt.Errorf("read cut-off: %w", err)
+	}
+	if _, err := t.get(`SELECT COALESCE(MAX(created), 0), COALESCE(MAX(expires), 0) FROM sessions WHERE user_id = $1`,
+		[]any{user}, &created, &expires); err != nil {
+		return 0, fmt.Errorf("read sessions: %w", err)
+	}
+	at := max(t.now, last+1, created)
+	if _, err := t.revoke(auth.RevokeUser, string(user), true, at, max(expires, at+keep.Milliseconds())); err != nil {
+		return 0, err
+	}
+	n, err := t.exec(`UPDATE sessions SET ended_at = $1, ended_by = $2, end_reason = $3 WHERE user_id = $4 AND ended_at = 0 AND expires > $1`,
+		t.now, text(by), reason, user)
+	if err != nil {
+		return 0, fmt.Errorf("write sessions: %w", err)
+	}
+	return int(n), nil
+}
+
+func endKind(reason auth.EndReason) auth.EventKind {
+	if reason == auth.EndSignOut {
+		return auth.EventSignOut
+	}
+	return auth.EventSessionEnded
+}
+
+// seenBatch is how many rows one transaction of Seen touches at most, so that a
+// sign-in never waits long for it.
+const seenBatch = 500
+
+// Seen notes when sessions, and with them users, were last used; a time before
+// the recorded one changes nothing, nor does an unknown session.
+func (s *Store) Seen(ctx context.Context, seen []auth.Seen) error {
+	// Sorted, so that two processes lock rows in the same order.
+	seen = slices.SortedFunc(slices.Values(seen), func(a, b auth.Seen) int {
+		return cmp.Or(strings.Compare(string(a.User), string(b.User)), strings.Compare(string(a.Session), string(b.Session)))
+	})
+	for batch := range slices.Chunk(seen, seenBatch) {
+		_, err := write(ctx, s, "seen", func(t *tx) (none struct{}, err error) {
+			users := make(map[auth.UserID]int64, len(batch))
+			for _, e := range batch {
+				users[e.User] = max(users[e.User], stamp(e.At))
+				if _, err := t.exec(`UPDATE sessions SET last_seen = $1 WHERE id = $2 AND last_seen < $1`, stamp(e.At), e.Session); err != nil {
+					return none, fmt.Errorf("write session: %w", err)
+				}
+			}
+			for _, e := range batch {
+				at, due := users[e.User]
+				if !due {
+					continue
+				}
+				delete(users, e.User)
+				if _, err := t.exec(`UPDATE users SET last_seen = $1 WHERE id = $2 AND last_seen < $1`, at, e.User); err != nil {
+					return none, fmt.Errorf("write user: %w", err)
+				}
+			}
+			return none, nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Record adds a line to the audit trail. ID and At are the store's to give. How
+// often strangers may cause one is for the caller to limit.
+func (s *Store) Record(ctx context.Context, e auth.Event) error {
+	if e.Kind == "" {
+		return fmt.Errorf("store: record: %w", errIncomplete)
+	}
+	_, err := write(ctx, s, "record", func(t *tx) (none struct{}, err error) { return none, t.record(e) })
+	return err
+}
+
+func (t *tx) record(e auth.Event) error {
+	if _, err := t.exec(`INSERT INTO events (at, kind, actor, user_id, email, session_id, address, detail)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		t.now, e.Kind, text(e.Actor), e.User, text(e.Email), e.Session, text(e.Address), text(e.Detail)); err != nil {
+		return fmt.Errorf("write event: %w", err)
+	}
+	return nil
+}
+
+// DeleteUser forgets a user and the sessions, which end. Blocks stay, and so do
+// the lines of the audit trail until they are pruned.
+func (s *Store) DeleteUser(ctx context.Context, user auth.UserID, by string) error {
+	_, err := write(ctx, s, "delete user", func(t *tx) (none struct{}, err error) {
+		var email string
+		found, err := t.get(`SELECT email FROM users WHERE id = $1`, []any{user}, &email)
+		if err != nil {
+			return none, fmt.Errorf("read user: %w", err)
+		}
+		if !found {
+			return none, auth.ErrNotFound
+		}
+		if _, err := t.cutOff(user, by, auth.EndByAdmin, s.config.KeepCutOff); err != nil {
+			return none, err
+		}
+		if _, err := t.exec(`DELETE FROM users WHERE id = $1`, user); err != nil { // takes the sessions along
+			return none, fmt.Errorf("delete: %w", err)
+		}
+		return none, t.record(auth.Event{
+			Kind: auth.EventSessionEnded, Actor: by, User: user, Email: email, Detail: "deleted from the directory",
+		})
+	})
+	return err
+}
+
+// revoke adds a row to the feed and returns its number.
+func (t *tx) revoke(kind auth.RevocationKind, key string, active bool, at, expires int64) (seq int64, err error) {
+	if _, err := t.get(`UPDATE counters SET value = value + 1 WHERE name = 'feed' RETURNING value`, nil, &seq); err != nil {
+		return 0, fmt.Errorf("number revocation: %w", err)
+	}
+	if seq == 0 {
+		return 0, errors.New("the feed has no counter")
+	}
+	if _, err := t.exec(`INSERT INTO revocations (kind, key, seq, active, at, expires) VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (kind, key) DO UPDATE SET seq = excluded.seq, active = excluded.active, at = excluded.at, expires = excluded.expires`,
+		kind, key, seq, active, at, expires); err != nil {
+		return 0, fmt.Errorf("write revocation: %w", err)
+	}
+	return seq, nil
+}
+
+// Revocations reads the feed behind a cursor: 0, or a Feed's Cursor. With 0, or
+// when the store's counter stands before the cursor, it is Whole.
+func (s *Store) Revocations(ctx context.Context, after int64) (feed auth.Feed, err error) {
+	err = s.read(ctx, "revocations", func(ctx context.Context, db *sql.DB) error {
+		// One statement each, so that counter and rows are of one moment. The counter
+		// comes along in every row, and in one without a revocation when there is none.
+		if after > 0 {
+			feed, err = scanFeed(db.QueryContext(ctx, `SELECT c.value, COALESCE(r.seq, 0), COALESCE(r.kind, ''), COALESCE(r.key, ''),
+				COALESCE(r.active, FALSE), COALESCE(r.at, 0), COALESCE(r.expires, 0)
+				FROM counters c LEFT JOIN revocations r ON r.seq > $1 WHERE c.name = 'feed' ORDER BY r.seq`, after))
+			if err != nil || feed.Cursor >= after {
+				return err
+			}
+		}
+		feed, err = scanFeed(db.QueryContext(ctx, `SELECT c.value, COALESCE(r.seq, 0), COALESCE(r.kind, ''), COALESCE(r.key, ''),
+			COALESCE(r.active, FALSE), COALESCE(r.at, 0), COALESCE(r.expires, 0)
+			FROM counters c LEFT JOIN revocations r ON r.active AND (r.expires = 0 OR r.expires > $1) WHERE c.name = 'feed' ORDER BY r.seq`,
+			s.config.Now().Add(-clockSlack).UnixMilli()))
+		feed.Whole = true
+		return err
+	})
+	if err != nil {
+		return auth.Feed{}, err
+	}
+	return feed, nil
+}
+
+func scanFeed(rows *sql.Rows, err error) (auth.Feed, error) {
+	if err != nil {
+		return auth.Feed{}, err
+	}
+	defer rows.Close()
+	feed := auth.Feed{Cursor: -1}
+	for rows.Next() {
+		var r auth.Revocation
+		var at, expires int64
+		if err := rows.Scan(&feed.Cursor, &r.Seq, &r.Kind, &r.Key, &r.Active, &at, &expires); err != nil {
+			return auth.Feed{}, err
+		}
+		if r.Seq != 0 {
+			r.At, r.Expires = moment(at), moment(expires)
+			feed.Rows = append(feed.Rows, r)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return auth.Feed{}, err
+	}
+	if feed.Cursor < 0 {
+		return auth.Feed{}, errors.New("the feed has no counter")
+	}
+	return feed, nil
+}
+
+// fold makes text comparable without regard to case.
+func fold(s string) string { return strings.ToLower(text(s)) }
