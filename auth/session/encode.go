@@ -40,7 +40,7 @@ func encode(s *auth.Session) ([]byte, error) {
 	out = append(out, version, flags)
 	out = append(out, id[:]...)
 	for _, t := range []time.Time{s.Created, s.LastSeen, sealedEnd(s)} {
-		out = binary.BigEndian.AppendUint64(out, uint64(t.UnixMilli())) //nolint:gosec // the bits of an int64 come back as they were
+		out = binary.BigEndian.AppendUint64(out, uint64(t.UnixMilli()))
 	}
 	for _, text := range texts(&s.Identity) {
 		out = appendText(out, *text)
@@ -93,7 +93,7 @@ func decode(in []byte) (*auth.Session, error) {
 }
 
 func millis(in []byte) time.Time {
-	return time.UnixMilli(int64(binary.BigEndian.Uint64(in))) //nolint:gosec // see encode
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(in)))
 }
 
 // A reader takes parts from the front of in. After a failure all are empty.

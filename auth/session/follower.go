@@ -70,8 +70,9 @@ func (f *Follower) Poll(ctx context.Context) error {
 		f.noteFailure(ctx, err)
 		return fmt.Errorf("read the revocations: %w: %w", auth.ErrUnavailable, err)
 	}
-	f.set.apply(feed, began)
-	f.cursor = feed.Cursor
+	if f.set.apply(feed, began) {
+		f.cursor = feed.Cursor
+	}
 	if f.failing {
 		f.failing = false
 		f.log.LogAttrs(ctx, slog.LevelInfo, "revocations are read again")

@@ -133,7 +133,7 @@ func New(config Config) (*Keeper, error) {
 		return nil, errors.New("session: the absolute and the idle limit must be greater than zero")
 	}
 	if config.Now == nil {
-		config.Now = time.Now
+		config.Now = time.Now //nolint:forbidigo // the default
 	}
 	audience := strings.ToLower(config.PublicURL.Scheme + "://" + config.PublicURL.Host)
 	box, err := config.Ring.Box("session", audience)
@@ -193,11 +193,11 @@ func (k *Keeper) Open(cookieHeader []string) Opened {
 // open returns the entry of one cookie's text. Its error is seal.ErrAudience or
 // one that means Invalid.
 func (k *Keeper) open(text string) (*entry, error) {
-	if e, found := k.opened.GetIfPresent(text); found {
-		return e, nil
-	}
 	if len(text) > maxText {
 		return nil, seal.ErrSeal
+	}
+	if e, found := k.opened.GetIfPresent(text); found {
+		return e, nil
 	}
 	plain, current, err := k.box.Open(text)
 	if err != nil {

@@ -30,8 +30,9 @@ const (
 //
 // Rows come from two sides. A Follower applies the store's feed; Add puts in what
 // this process did itself, as soon as the store has committed it. A read of the
-// feed that began before such a change does not know of it, and must not undo it:
-// own changes are numbered, and put in again after every read that began before.
+// feed that began before such a change may not know of it, and must not undo it:
+// own changes are numbered, and put in again after every read that began before
+// them, until one that began later has told what the store made of them.
 type Revocations struct {
 	now func() time.Time
 
@@ -65,7 +66,7 @@ func keyOf(text string) (key, bool) {
 // Age is as great as can be. now is time.Now where it is nil.
 func NewRevocations(now func() time.Time) *Revocations {
 	if now == nil {
-		now = time.Now
+		now = time.Now //nolint:forbidigo // the default
 	}
 	return &Revocations{now: now, set: newRevoked(), watch: make(map[chan struct{}]struct{})}
 }
@@ -137,7 +138,11 @@ func (r *Revocations) beginReading() reading {
 	return reading{r.now(), r.changes}
 }
 
-func (r *Revocations) apply(feed auth.Feed, read reading) {
+// apply reports whether the read is settled. It is not when own cut-offs or blocks
+// came in while it was under way: they were put above its rows, and perhaps above
+// later ones, so the same rows have to be read again to count in the store's
+// order. (An ended session stays so in any order.)
+func (r *Revocations) apply(feed auth.Feed, read reading) (settled bool) {
 	rows := feed.Rows
 	if feed.Whole {
 		fresh := newRevoked()
@@ -173,6 +178,12 @@ func (r *Revocations) apply(feed auth.Feed, read reading) {
 	if feed.Whole || len(feed.Rows) > 0 {
 		r.notify()
 	}
+	for _, own := range r.own {
+		if own.row.Kind != auth.RevokeSession {
+			return false
+		}
+	}
+	return true
 }
 
 // putOwn puts in again what the read cannot know. The caller holds mu.
