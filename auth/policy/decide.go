@@ -79,11 +79,10 @@ func (p *Policy) Decide(t Target, id *auth.Identity) Decision {
 	if len(p.rules) == 0 {
 		return Decision{Route: -1}
 	}
-	s := p.stand(id)
+	j := judge{policy: p, id: id, standing: p.stand(id), method: t.Method, public: shouted(t.Method)}
 	if len(p.rules) == 1 {
-		return p.rules[0].decide(id, &s, false)
+		return p.rules[0].decide(id, &j.standing, false)
 	}
-	j := judge{policy: p, id: id, standing: &s, method: t.Method, public: shouted(t.Method)}
 	if t.Path.plain {
 		j.read(t.Path.raw)
 	} else {
@@ -92,7 +91,8 @@ func (p *Policy) Decide(t Target, id *auth.Identity) Decision {
 		if !all {
 			j.everything()
 		}
-		for _, r := range readings {
+		for i, r := range readings {
+			j.other = i > 0
 			j.read(r)
 		}
 	}
@@ -123,6 +123,10 @@ type standing struct {
 	reason  Reason
 	rule    string
 	admin   bool
+	// owned is false when the address is of a domain under allow.domains, but the
+	// account is not of the Workspace that owns that domain: then no entry for that
+	// address or domain counts, in a route's own list either.
+	owned bool
 }
 
 // stand demands a verified address of everybody, of members of a group and with
@@ -135,8 +139,7 @@ func (p *Policy) stand(id *auth.Identity) standing {
 	if id.Issuer == "" || id.Subject == "" {
 		return standing{reason: ReasonNoAccount, rule: "allow"}
 	}
-	domain, ok := domainOf(id.Email)
-	if !ok {
+	if !canonical(id.Email) {
 		return standing{reason: ReasonNoEmail, rule: "allow"}
 	}
 	if !id.EmailVerified {
@@ -145,13 +148,14 @@ func (p *Policy) stand(id *auth.Identity) standing {
 	if rule, found := p.deny[id.Email]; found {
 		return standing{reason: ReasonDenyList, rule: rule}
 	}
+	domain := auth.Domain(id.Email)
 	d, listed := p.allow.domains[domain]
 	owned := !listed || !p.google || d.hosted == id.HostedDomain
 	if admin, found := p.admins[id.Email]; found && owned {
-		return standing{verdict: Allow, rule: admin, admin: true}
+		return standing{verdict: Allow, rule: admin, admin: true, owned: true}
 	}
 	if p.everyone {
-		return standing{verdict: Allow, rule: "allow.everyone"}
+		return standing{verdict: Allow, rule: "allow.everyone", owned: owned}
 	}
 	if !owned {
 		return standing{reason: ReasonHosted, rule: d.text}
@@ -160,7 +164,7 @@ func (p *Policy) stand(id *auth.Identity) standing {
 	if reason != "" {
 		return standing{reason: reason, rule: "allow"}
 	}
-	return standing{verdict: Allow, rule: rule}
+	return standing{verdict: Allow, rule: rule, owned: true}
 }
 
 // find returns the text of the entry that lists an account with a verified
@@ -189,31 +193,31 @@ func (l *list) find(id *auth.Identity, domain string) (rule string, reason Reaso
 	return "", ReasonNotListed
 }
 
-// domainOf returns what stands behind the only @ of a canonical address. It does
-// not parse: a listed address or domain has been parsed, and what is compared
-// with it is compared whole. It only refuses what two parsers could split in two
-// ways, so that Everyone and groups do not let it in either.
-func domainOf(email string) (domain string, ok bool) {
+// canonical reports whether an address can be split at its @ in one way only. It
+// does not parse: a listed address or domain has been parsed, and is compared
+// whole. It refuses the rest for Everyone and groups, which look at neither.
+func canonical(email string) bool {
 	at := strings.IndexByte(email, '@')
-	if len(email) > 254 || at <= 0 || at == len(email)-1 {
-		return "", false
+	if len(email) > 254 || at <= 0 || at == len(email)-1 || strings.HasSuffix(email, ".") {
+		return false
 	}
 	for i := range len(email) {
 		c := email[i]
 		if c <= ' ' || c >= 0x7f || 'A' <= c && c <= 'Z' || c == '@' && i != at || strings.IndexByte(`"(),:;<>[\]`, c) >= 0 {
-			return "", false
+			return false
 		}
 	}
-	return email[at+1:], true
+	return true
 }
 
 // A judge collects the strictest verdict over the readings of one request.
 type judge struct {
 	policy   *Policy
 	id       *auth.Identity
-	standing *standing
+	standing standing
 	method   string
 	public   bool // whether public routes count as such
+	other    bool // this is not the path as sent
 	any      bool // worst is set
 	worst    Decision
 }
@@ -245,8 +249,11 @@ func (j *judge) everything() {
 }
 
 func (j *judge) consider(r *rule) {
-	d := r.decide(j.id, j.standing, j.public)
+	d := r.decide(j.id, &j.standing, j.public)
 	if !j.any || d.rank() < j.worst.rank() {
+		if j.other {
+			d.Rule += ", by another reading of the path"
+		}
 		j.worst, j.any = d, true
 	}
 }
@@ -261,9 +268,12 @@ func (d *Decision) rank() int {
 // decide says what r means for an account of this standing.
 func (r *rule) decide(id *auth.Identity, s *standing, public bool) Decision {
 	d := Decision{Route: r.index, Rule: r.text}
-	if r.access == Public && public {
-		d.Verdict, d.Public = Allow, true
-		return d
+	if r.access == Public {
+		if public {
+			d.Verdict, d.Public = Allow, true
+			return d
+		}
+		d.Rule = r.oddText
 	}
 	if r.access == Nobody {
 		d.Reason = ReasonNobody
@@ -281,7 +291,11 @@ func (r *rule) decide(id *auth.Identity, s *standing, public bool) Decision {
 		return d
 	}
 	if r.allow != nil {
-		if _, reason := r.allow.find(id, auth.Domain(id.Email)); reason != "" {
+		_, reason := r.allow.find(id, auth.Domain(id.Email))
+		if !s.owned {
+			reason = ReasonHosted
+		}
+		if reason != "" {
 			d.Reason = reason
 			return d
 		}

@@ -24,8 +24,9 @@ func ReadPath(escaped string) Path { return Path{escaped, plain(escaped)} }
 func (p Path) String() string { return p.raw }
 
 // What a path may hold and still be read alike by all: what RFC 3986, section
-// 3.3, allows unescaped in a segment, without ';' and '$' (see params).
-const plainBytes = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!&'()*+,=:@/"
+// 3.3, allows unescaped in a segment, without ';' and '$' (see params), and
+// without '*', by which people mean something else when they write it in a rule.
+const plainBytes = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!&'()+,=:@/"
 
 func plain(path string) bool {
 	if path == "" || path[0] != '/' {
@@ -226,8 +227,13 @@ func overlong(s string) (c byte, n int) {
 	case 0xfc:
 		n = 6
 	}
-	if n == 0 || len(s) < n || n > 2 && (strings.Trim(s[1:n-2], "\x80") != "" || s[n-2]&^1 != 0x80) {
+	if n == 0 || len(s) < n || n > 2 && s[n-2]&^1 != 0x80 {
 		return 0, 0
+	}
+	for i := 1; i < n-2; i++ {
+		if s[i] != 0x80 {
+			return 0, 0
+		}
 	}
 	return s[n-2]<<6&0x40 | s[n-1]&0x3f, n
 }
@@ -328,16 +334,13 @@ func controls(s string) string {
 }
 
 // authority drops the host that a parser of relative references finds behind two
-// slashes.
+// slashes, or that a browser finds behind any number of them.
 func authority(s string) string {
-	rest, found := strings.CutPrefix(s, "//")
-	if !found {
+	if !strings.HasPrefix(s, "//") {
 		return s
 	}
-	if i := strings.IndexByte(rest, '/'); i >= 0 {
-		return rest[i:]
-	}
-	return "/"
+	_, rest, _ := strings.Cut(strings.TrimLeft(s, "/"), "/")
+	return "/" + rest
 }
 
 func eachSegment(s string, do func(string) string) string {

@@ -104,6 +104,7 @@ type Policy struct {
 type rule struct {
 	index   int    // in Rules.Routes; -1 is the implied one
 	text    string // for Decision.Rule; empty: the entry of the allow list tells more
+	oddText string // the same for odd requests, for whom public is not public
 	path    string
 	below   bool // path ends in a slash and means everything below
 	methods []string
@@ -249,6 +250,7 @@ func (c compiler) rule(i int, route Route) rule {
 		r.access = Allowed
 	}
 	r.text = fmt.Sprintf("%s %s (%s)", at, route.Path, r.access)
+	r.oddText = fmt.Sprintf("%s %s (%s, but not for an odd path or method)", at, route.Path, r.access)
 
 	switch {
 	case !strings.HasPrefix(route.Path, "/"):
