@@ -29,6 +29,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/loginwall/loginwall/auth"
@@ -45,6 +46,8 @@ type Secret = auth.Secret
 //	kind     how a text is read and checked (see kinds.go)
 //	default  the value when the key is absent
 //	example  the value in config.example.yaml, for keys without a default
+//	reload   "restart" for what a running wall does not change
+//	contents the field that holds what the named file holds
 type Config struct {
 	// The one origin that people type: scheme, host, and a port if it is not the
 	// usual one; nothing else. The redirect URI to register with the provider
@@ -98,7 +101,7 @@ type Config struct {
 
 	// Where users, sessions and events are kept: sqlite:PATH, one file that
 	// belongs to the wall. May also stand in a file, named by store_file.
-	Store Store `yaml:"store,file" default:"sqlite:loginwall.db"`
+	Store Store `yaml:"store,file" reload:"restart" default:"sqlite:loginwall.db"`
 
 	// The proxies in front of the wall, as addresses or CIDRs: only what they say
 	// about the client (X-Forwarded-For, -Host and -Proto) is believed, and only
@@ -108,11 +111,11 @@ type Config struct {
 
 	// Where the wall listens, host:port. Without a host: on every address of this
 	// machine. A change needs a restart.
-	Listen string `yaml:"listen" kind:"address" default:":8080"`
+	Listen string `yaml:"listen" kind:"address" reload:"restart" default:":8080"`
 
 	// Where /livez, /readyz and /metrics are served; "off" turns them off. They
 	// tell no secrets, but are nobody else's business. A change needs a restart.
-	OpsListen string `yaml:"ops_listen" kind:"address_or_off" default:"127.0.0.1:9470"`
+	OpsListen string `yaml:"ops_listen" kind:"address_or_off" reload:"restart" default:"127.0.0.1:9470"`
 
 	// One line for the page that turns somebody away: whom to ask.
 	Contact string `yaml:"contact" kind:"line" example:"\"Ask Bob in IT, bob@example.com\""`
@@ -169,7 +172,7 @@ type OIDC struct {
 	TrustEmail bool `yaml:"trust_email" default:"false"`
 
 	// Certificates (PEM) to trust for this provider, instead of the system's.
-	CAFile string `yaml:"ca_file" kind:"file" example:"provider-ca.pem"`
+	CAFile string `yaml:"ca_file" kind:"file" contents:"CAs" example:"provider-ca.pem"`
 
 	// CAs is what CAFile holds; nil without one.
 	CAs *x509.CertPool `yaml:"-"`
@@ -178,7 +181,7 @@ type OIDC struct {
 // UpstreamTLS says which certificates of upstreams are trusted.
 type UpstreamTLS struct {
 	// Certificates (PEM) to trust for https:// upstreams, instead of the system's.
-	CAFile string `yaml:"ca_file" kind:"file" example:"upstream-ca.pem"`
+	CAFile string `yaml:"ca_file" kind:"file" contents:"CAs" example:"upstream-ca.pem"`
 
 	// CAs is what CAFile holds; nil without one.
 	CAs *x509.CertPool `yaml:"-"`
@@ -240,18 +243,18 @@ const (
 // A Route is a rule for a part of the site.
 type Route struct {
 	// With a slash at the end: everything below. Without: exactly this path.
-	Path string `yaml:"path" kind:"path" example:"/webhooks/"`
+	Path string `yaml:"path" kind:"path" example:"/admin/"`
 
-	// The methods that the rule is for; all of them if absent.
-	Methods []string `yaml:"methods" kind:"method" example:"[POST]"`
+	// The methods that the rule is for; all of them if absent. GET is for HEAD too.
+	Methods []string `yaml:"methods" kind:"method" example:"[GET, POST]"`
 
-	// public (nobody needs to sign in), allowed (who may pass the wall), admins,
-	// or nobody.
-	Access Access `yaml:"access" default:"allowed" example:"public"`
+	// public: everybody, without signing in, as for webhooks. allowed: who may pass
+	// the wall. admins: who is named above. nobody.
+	Access Access `yaml:"access" default:"allowed"`
 
 	// Narrows the top-level list for this route: who is not in both is turned
 	// away.
-	Allow *List `yaml:"allow"`
+	Allow *List `yaml:"allow" example:"{emails: [boss@example.com]}"`
 
 	// Another app for this route.
 	Upstream Upstream `yaml:"upstream" example:"http://127.0.0.1:3001"`
@@ -285,11 +288,11 @@ type Session struct {
 	// A file with 32 random bytes or more in base64, as from "openssl rand
 	// -base64 32", that only the wall may read. Without this key the wall makes
 	// one, once, beside its store.
-	KeyFile string `yaml:"key_file" kind:"file" example:"/run/secrets/loginwall_key"`
+	KeyFile string `yaml:"key_file" kind:"file" contents:"Key" example:"/run/secrets/loginwall_key"`
 
 	// Keys that were used before, 2 at most: what they sealed still opens, and
 	// nothing new is sealed with them.
-	OldKeyFiles []string `yaml:"old_key_files" kind:"file" example:"[/run/secrets/loginwall_old_key]"`
+	OldKeyFiles []string `yaml:"old_key_files" kind:"file" contents:"OldKeys" example:"[/run/secrets/loginwall_old_key]"`
 
 	// While the store is away, people who are signed in go on working on what was
 	// last known of ended sessions and blocks; when that has become older than
@@ -306,16 +309,16 @@ type Session struct {
 type Limits struct {
 	// The request line and all header lines together, in bytes, or with KiB or
 	// MiB behind the number. Longer ones are answered 431.
-	HeaderBytes Size `yaml:"header_bytes" default:"32KiB"`
+	HeaderBytes Size `yaml:"header_bytes" reload:"restart" default:"32KiB"`
 }
 
 // Timeouts bound how long the wall waits, and for what.
 type Timeouts struct {
 	// For the complete header of a request.
-	ReadHeader time.Duration `yaml:"read_header" kind:"positive" default:"10s"`
+	ReadHeader time.Duration `yaml:"read_header" kind:"positive" reload:"restart" default:"10s"`
 
 	// For the next request on an open connection.
-	Idle time.Duration `yaml:"idle" kind:"positive" default:"120s"`
+	Idle time.Duration `yaml:"idle" kind:"positive" reload:"restart" default:"120s"`
 
 	// For the client to send the next bytes of a body it has announced, or to
 	// take the next bytes of an answer. Streams that are silent because nobody
@@ -393,9 +396,9 @@ func (u Upstream) IsZero() bool { return u.Kind == "" }
 func (u Upstream) URL() *url.URL {
 	switch u.Kind {
 	case UpstreamHTTP, UpstreamH2C:
-		return &url.URL{Scheme: "http", Host: u.Host}
+		return &url.URL{Scheme: "http", Host: strings.TrimSuffix(u.Host, ":80")}
 	case UpstreamHTTPS:
-		return &url.URL{Scheme: "https", Host: u.Host}
+		return &url.URL{Scheme: "https", Host: strings.TrimSuffix(u.Host, ":443")}
 	case UpstreamUnix:
 		return &url.URL{Scheme: "http", Host: "unix"}
 	case UpstreamNone:
