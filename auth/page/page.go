@@ -36,7 +36,7 @@ type Pages struct {
 	origin   string // scheme://host[:port], as a browser writes it
 	host     string // host[:port]
 	https    bool
-	contact  string
+	contact  []part
 	provider string
 	app      string
 	policy   string // Content-Security-Policy
@@ -55,7 +55,7 @@ func New(c Config) (*Pages, error) {
 	}
 	p := &Pages{
 		host: strings.ToLower(u.Host), https: u.Scheme == "https",
-		contact: strings.TrimSpace(c.Contact), provider: c.ProviderName, app: c.AppName,
+		contact: contactLine(c.Contact), provider: c.ProviderName, app: c.AppName,
 	}
 	if port := u.Port(); port == "" || p.https && port == "443" || !p.https && port == "80" {
 		p.host = strings.TrimSuffix(p.host, ":"+port)
@@ -178,18 +178,12 @@ func (p *Pages) json(body *bytes.Buffer, a answer, requestID string) error {
 
 // A frame is what surrounds a body.
 type frame struct {
-	App, Host, Title, RequestID string
-	HomeURL, Contact            string
-	Section                     string
-	Wide, Admin                 bool
+	Title, Section, RequestID string
+	Wide, Admin               bool
 }
 
 func (p *Pages) html(body *bytes.Buffer, a answer, requestID string) error {
-	f := frame{
-		App: p.app, Host: p.host, Title: a.title, RequestID: requestID,
-		HomeURL: p.origin + "/", Contact: p.contact,
-		Section: a.section, Wide: a.wide, Admin: a.admin,
-	}
+	f := frame{Title: a.title, Section: a.section, RequestID: requestID, Wide: a.wide, Admin: a.admin}
 	// Head, body and foot are executed one after the other, each of them escaped
 	// by html/template on its own, so that nothing is ever passed on as "safe".
 	if err := p.all.ExecuteTemplate(body, "head", f); err != nil {

@@ -3,11 +3,11 @@ package page
 import (
 	"fmt"
 	"html/template"
-	"net/mail"
-	"net/url"
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/loginwall/loginwall/auth"
 )
 
 // funcs are what the templates can call.
@@ -15,31 +15,43 @@ func (p *Pages) funcs() template.FuncMap {
 	return template.FuncMap{
 		"app":      func() string { return p.app },
 		"host":     func() string { return p.host },
+		"home":     func() string { return p.origin + "/" },
 		"provider": func() string { return p.provider },
+		"contact":  func() []part { return p.contact },
 		"asset":    p.asset,
-		"contact":  func() contact { return contactOf(p.contact) },
 		"initials": initials,
 		"hue":      hue,
+		"ago":      ago,
 		"when":     func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") },
 		"machine":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"ago":      ago,
-		"account":  func(name, email string) person { return person{name, email} },
 	}
 }
 
-type person struct{ Name, Email string }
+// A part is some of the contact line, and the address that it leads to if any.
+type part struct{ Text, URL string }
 
-// A contact is the configured line, with an address to follow where it is one.
-type contact struct{ Text, URL string }
-
-func contactOf(text string) contact {
-	if u, err := url.Parse(text); err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" {
-		return contact{text, text}
+// contactLine finds the addresses, of mail and of the web, in an operator's line.
+func contactLine(line string) []part {
+	var parts []part
+	for i, word := range strings.Fields(line) {
+		if i > 0 {
+			parts = append(parts, part{Text: " "})
+		}
+		core := strings.Trim(word, "<>(),.;:!?")
+		at := strings.Index(word, core)
+		to := ""
+		if email, err := auth.ParseEmail(core); err == nil {
+			to = "mailto:" + email
+		} else if strings.HasPrefix(core, "https://") || strings.HasPrefix(core, "http://") {
+			to = core
+		}
+		if to == "" {
+			parts = append(parts, part{Text: word})
+			continue
+		}
+		parts = append(parts, part{Text: word[:at]}, part{core, to}, part{Text: word[at+len(core):]})
 	}
-	if a, err := mail.ParseAddress(text); err == nil && a.Address == text {
-		return contact{text, "mailto:" + text}
-	}
-	return contact{Text: text}
+	return parts
 }
 
 // initials are at most two letters for the round sign of an account: there are no

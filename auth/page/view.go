@@ -132,11 +132,7 @@ func (v Account) answer(p *Pages, _ *http.Request) answer {
 	return answer{
 		status: http.StatusOK, label: LabelPage, title: "Your account", section: "account", admin: v.Admin,
 		body: p.body("you"),
-		data: struct {
-			Account
-			HomeURL string
-		}{v, p.Local(Target{}).String()},
-		json: out,
+		data: v, json: out,
 	}
 }
 
@@ -149,10 +145,7 @@ type SignOut struct {
 func (v SignOut) answer(p *Pages, _ *http.Request) answer {
 	return answer{
 		status: http.StatusOK, label: LabelPage, title: "Sign out",
-		body: p.body("signout"), data: struct {
-			SignOut
-			HomeURL string
-		}{v, p.Local(Target{}).String()},
+		body: p.body("signout"), data: v,
 		json: map[string]string{"email": v.Email},
 	}
 }
@@ -186,7 +179,8 @@ func (v Error) answer(p *Pages, r *http.Request) answer {
 	data := struct {
 		Icon, Title, Text, Hint, Email string
 		URL, Button                    string
-	}{Icon: w.icon, Title: w.title, Text: w.text, Hint: w.hint, Email: v.Email}
+		Contact                        bool
+	}{Icon: w.icon, Title: w.title, Text: w.text, Hint: w.hint, Email: v.Email, Contact: !w.foreignHost}
 	switch w.action {
 	case actNone:
 	case actHome:
