@@ -1,0 +1,196 @@
+package login
+
+import (
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/loginwall/loginwall/auth/oidc"
+	"github.com/loginwall/loginwall/auth/page"
+	"github.com/loginwall/loginwall/auth/seal"
+)
+
+const (
+	// maxAttempts and maxAttemptBytes bound what one browser carries for us; the
+	// oldest attempts give way (many tabs after a night are ordinary, and a header
+	// over the upstream's limit is an outage).
+	maxAttempts     = 10
+	maxAttemptBytes = 4096
+	// maxDeletions bounds the Set-Cookie lines of one answer.
+	maxDeletions = 20
+
+	attemptVersion = 1
+	idLength       = 8 // characters of the state that name the attempt's cookie
+	randomBytes    = 32
+)
+
+// An attempt is a login that has begun: what its cookie carries, sealed, until
+// the provider sends the browser back (RFC 6749, section 10.12; RFC 7636; OpenID
+// Connect Core 1.0, section 3.1.2.1). Nothing of it is kept on our side.
+type attempt struct {
+	state, nonce, verifier [randomBytes]byte
+	created, expires       time.Time
+	issuer                 string
+	target                 string
+}
+
+func newAttempt(issuer string, target page.Target, now time.Time, timeout time.Duration) attempt {
+	a := attempt{created: now, expires: now.Add(timeout), issuer: issuer, target: target.String()}
+	for _, b := range []*[randomBytes]byte{&a.state, &a.nonce, &a.verifier} {
+		_, _ = rand.Read(b[:]) // never fails, as crypto/rand documents
+	}
+	return a
+}
+
+// text is unpadded base64url: 43 characters, the length that RFC 7636, section
+// 4.1, recommends for a verifier.
+func text(b [randomBytes]byte) string { return base64.RawURLEncoding.EncodeToString(b[:]) }
+
+func (a *attempt) id() string { return text(a.state)[:idLength] }
+
+// matches compares in constant time.
+func (a *attempt) matches(state string) bool {
+	return subtle.ConstantTimeCompare([]byte(text(a.state)), []byte(state)) == 1
+}
+
+func (a *attempt) request(switchAccount bool) oidc.Attempt {
+	return oidc.Attempt{State: text(a.state), Nonce: text(a.nonce), Verifier: text(a.verifier), SelectAccount: switchAccount}
+}
+
+func (a *attempt) encode() []byte {
+	b := []byte{attemptVersion}
+	b = append(b, a.state[:]...)
+	b = append(b, a.nonce[:]...)
+	b = append(b, a.verifier[:]...)
+	b = binary.BigEndian.AppendUint64(b, uint64(a.created.UnixMilli()))
+	b = binary.BigEndian.AppendUint64(b, uint64(a.expires.UnixMilli()))
+	b = binary.BigEndian.AppendUint16(b, uint16(len(a.issuer)))
+	b = append(b, a.issuer...)
+	return append(b, a.target...)
+}
+
+var errAttempt = errors.New("not an attempt of this version")
+
+func decodeAttempt(b []byte) (attempt, error) {
+	const fixed = 1 + 3*randomBytes + 8 + 8 + 2
+	if len(b) < fixed || b[0] != attemptVersion {
+		return attempt{}, errAttempt
+	}
+	var a attempt
+	b = b[1:]
+	for _, dst := range []*[randomBytes]byte{&a.state, &a.nonce, &a.verifier} {
+		b = b[copy(dst[:], b):]
+	}
+	a.created = time.UnixMilli(int64(binary.BigEndian.Uint64(b)))
+	a.expires = time.UnixMilli(int64(binary.BigEndian.Uint64(b[8:])))
+	n := int(binary.BigEndian.Uint16(b[16:]))
+	b = b[18:]
+	if len(b) < n {
+		return attempt{}, errAttempt
+	}
+	a.issuer, a.target = string(b[:n]), string(b[n:])
+	return a, nil
+}
+
+// attempts keeps attempts in the browser, each in a cookie of its own, so that
+// tabs do not collide.
+type attempts struct {
+	box    *seal.Box
+	prefix string // the session cookie's name and "-a-"
+	secure bool
+	now    func() time.Time
+}
+
+// held is an attempt cookie of ours as the browser sent it.
+type held struct {
+	attempt
+	name string
+	size int
+}
+
+// read sorts the request's attempt cookies: those that open and have not expired,
+// and the names of those to be deleted. What was sealed for another deployment is
+// neither.
+func (s *attempts) read(r *http.Request) (open []held, dead []string) {
+	for _, c := range r.Cookies() {
+		id, ours := strings.CutPrefix(c.Name, s.prefix)
+		if !ours {
+			continue
+		}
+		plain, _, err := s.box.Open(c.Value)
+		if errors.Is(err, seal.ErrAudience) {
+			continue
+		}
+		var a attempt
+		if err == nil {
+			a, err = decodeAttempt(plain)
+		}
+		if err != nil || a.id() != id || !s.now().Before(a.expires) {
+			if len(dead) < maxDeletions && !slices.Contains(dead, c.Name) {
+				dead = append(dead, c.Name)
+			}
+			continue
+		}
+		open = append(open, held{a, c.Name, len(c.Name) + len(c.Value)})
+	}
+	return open, dead
+}
+
+// find returns the attempt that a callback's state belongs to.
+func (s *attempts) find(r *http.Request, state string) (attempt, bool) {
+	open, _ := s.read(r)
+	for _, h := range open {
+		if h.matches(state) {
+			return h.attempt, true
+		}
+	}
+	return attempt{}, false
+}
+
+// add sets the cookie of a new attempt and deletes those that must give way.
+func (s *attempts) add(w http.ResponseWriter, r *http.Request, a attempt) error {
+	value, err := s.box.Seal(a.encode())
+	if err != nil {
+		return err
+	}
+	name := s.prefix + a.id()
+	open, dead := s.read(r)
+	slices.SortFunc(open, func(x, y held) int { return x.created.Compare(y.created) })
+	count, size := len(open)+1, len(name)+len(value)
+	for _, h := range open {
+		size += h.size
+	}
+	for _, h := range open {
+		if count <= maxAttempts && size <= maxAttemptBytes {
+			break
+		}
+		dead = append(dead, h.name)
+		count, size = count-1, size-h.size
+	}
+	for _, name := range dead {
+		s.delete(w, name)
+	}
+	s.set(w, name, value, int(a.expires.Sub(a.created).Seconds()))
+	return nil
+}
+
+// clear deletes the cookie of the attempt that a state names.
+func (s *attempts) clear(w http.ResponseWriter, a *attempt) { s.delete(w, s.prefix+a.id()) }
+
+func (s *attempts) delete(w http.ResponseWriter, name string) { s.set(w, name, "", -1) }
+
+func (s *attempts) set(w http.ResponseWriter, name, value string, maxAge int) {
+	if maxAge == 0 {
+		maxAge = 1 // a lifetime below a second; zero would mean "none given"
+	}
+	http.SetCookie(w, &http.Cookie{
+		Name: name, Value: value, Path: "/", MaxAge: maxAge,
+		Secure: s.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	})
+}

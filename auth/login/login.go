@@ -1,0 +1,282 @@
+// Package login is the dance of OAuth 2.0's code flow over HTTP, from a browser's
+// side: it begins an attempt, takes the provider's callback, starts and ends
+// sessions, and shows the few pages around that.
+//
+// # The attempt
+//
+// A stranger who begins a login writes nothing to our memory or store: state,
+// nonce, PKCE verifier and return target travel sealed in a cookie of their own.
+// A callback is believed only by that cookie, and its state is matched before
+// anything is sent to the provider, so neither a forged callback nor somebody
+// else's code (login CSRF, RFC 9700, section 4.7) costs us a request. An attempt
+// serves once.
+//
+// # The session before
+//
+// When a callback has verified an identity, allowed or denied, the session that
+// the browser had before ends, in the store too. Nothing earlier ends it: opening
+// a login, its denial or a page is something that any site can make a browser do.
+package login
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/loginwall/loginwall/auth"
+	"github.com/loginwall/loginwall/auth/gate"
+	"github.com/loginwall/loginwall/auth/oidc"
+	"github.com/loginwall/loginwall/auth/page"
+	"github.com/loginwall/loginwall/auth/policy"
+	"github.com/loginwall/loginwall/auth/seal"
+	"github.com/loginwall/loginwall/auth/session"
+)
+
+// Config is what a Handler needs. All fields but the marked ones are required.
+type Config struct {
+	PublicURL *url.URL
+	Provider  *oidc.Provider
+	// Issuer is the provider's; an attempt that began with another is refused.
+	Issuer   string
+	Sessions *session.Keeper
+	Gate     *gate.Gate
+	Policy   *policy.Policy
+	Pages    *page.Pages
+	// Ring seals the attempts.
+	Ring *seal.Ring
+	// Spent outlives the Handler.
+	Spent *Spent
+	// Failures outlives the Handler: it slows clients whose callbacks fail.
+	Failures *Failures
+	// Timeout is how long an attempt may take.
+	Timeout time.Duration
+	// Keys returns the key set of the signed assertion (RFC 7517).
+	Keys func() []byte
+	// Record writes an event; failures are logged, they change no answer.
+	Record func(context.Context, auth.Event) error
+	// Observe is told how each login ended; optional.
+	Observe func(Outcome)
+	// Began is told of each login that began; optional.
+	Began func()
+	Log   *slog.Logger
+	Now   func() time.Time
+}
+
+// An Outcome is how a login ended, in words fit for a metric's labels.
+type Outcome struct {
+	Result string // ok, denied, failed
+	Reason string // empty when ok
+}
+
+// A Handler serves the endpoints of a login below /_auth/ and turns away those
+// whom the gate does not let pass. It is immutable and safe for concurrent use.
+type Handler struct {
+	Config
+	attempts attempts
+}
+
+// New checks the configuration.
+func New(c Config) (*Handler, error) {
+	box, err := c.Ring.Box("login attempt", c.PublicURL.String())
+	if err != nil {
+		return nil, fmt.Errorf("make the seal of login attempts: %w", err)
+	}
+	if c.Observe == nil {
+		c.Observe = func(Outcome) {}
+	}
+	if c.Began == nil {
+		c.Began = func() {}
+	}
+	return &Handler{Config: c, attempts: attempts{
+		box:    box,
+		prefix: session.NameFor(c.PublicURL) + "-a-",
+		secure: c.PublicURL.Scheme == "https",
+		now:    c.Now,
+	}}, nil
+}
+
+// Serve answers one of our own endpoints and reports whether path names one. The
+// path is compared as it was sent: no other spelling is an alias.
+func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, path string, c auth.Client) bool {
+	endpoint, ok := strings.CutPrefix(path, "/_auth/")
+	if !ok {
+		return false
+	}
+	if strings.HasPrefix(endpoint, "static/") {
+		h.only(w, r, c, h.static, http.MethodGet, http.MethodHead)
+		return true
+	}
+	switch endpoint {
+	case "":
+		h.only(w, r, c, h.account, http.MethodGet, http.MethodHead)
+	case "me":
+		h.only(w, r, c, h.me, http.MethodGet, http.MethodHead)
+	case "login":
+		h.only(w, r, c, h.begin, http.MethodGet, http.MethodHead)
+	case "callback":
+		// Not HEAD: a link preview must not use an attempt up.
+		h.only(w, r, c, h.callback, http.MethodGet)
+	case "logout":
+		h.only(w, r, c, h.logout, http.MethodGet, http.MethodHead, http.MethodPost)
+	case "signed-out":
+		h.only(w, r, c, h.signedOut, http.MethodGet, http.MethodHead)
+	case "jwks.json":
+		h.only(w, r, c, h.keys, http.MethodGet, http.MethodHead)
+	default:
+		return false
+	}
+	return true
+}
+
+type endpoint func(http.ResponseWriter, *http.Request, auth.Client)
+
+func (h *Handler) only(w http.ResponseWriter, r *http.Request, c auth.Client, serve endpoint, methods ...string) {
+	for _, m := range methods {
+		if r.Method == m {
+			serve(w, r, c)
+			return
+		}
+	}
+	w.Header().Set("Allow", strings.Join(methods, ", "))
+	h.Pages.Render(w, r, c.RequestID, page.Error{Problem: page.MethodNotAllowed})
+}
+
+// begin is GET /_auth/login.
+func (h *Handler) begin(w http.ResponseWriter, r *http.Request, c auth.Client) {
+	// A query that cannot be read whole, or names the target twice, has no target.
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	var target page.Target
+	if err == nil && len(query["to"]) == 1 {
+		target = page.ParseTarget(query.Get("to"))
+	}
+	h.start(w, r, c, target, query.Get("switch") == "1", page.LabelPage)
+}
+
+// start sends the browser to the provider with a fresh attempt in its cookies.
+func (h *Handler) start(w http.ResponseWriter, r *http.Request, c auth.Client, target page.Target, switchAccount bool, label page.Label) {
+	a := newAttempt(h.Issuer, target, h.Now(), h.Timeout)
+	raw, err := h.Provider.AuthCodeURL(a.request(switchAccount))
+	if err != nil {
+		h.fail(w, r, c, "begin a login", target, err)
+		return
+	}
+	location, err := page.ProviderURL(raw)
+	if err != nil {
+		h.fail(w, r, c, "begin a login", target, err)
+		return
+	}
+	if err := h.attempts.add(w, r, a); err != nil {
+		h.fail(w, r, c, "seal a login attempt", target, err)
+		return
+	}
+	h.Began()
+	h.Pages.Redirect(w, r, c.RequestID, http.StatusFound, location, label)
+}
+
+// Challenge turns away somebody whom we do not know: a navigation goes to the
+// provider, a program is told so and starts no login.
+func (h *Handler) Challenge(w http.ResponseWriter, r *http.Request, c auth.Client, d gate.Decision) {
+	h.dropStale(w, d)
+	target := page.ParseTarget(r.URL.RequestURI())
+	if page.AudienceOf(r) == page.TopNavigation {
+		h.start(w, r, c, target, false, page.LabelSignIn)
+		return
+	}
+	h.Pages.Render(w, r, c.RequestID, page.SignInRequired{To: target})
+}
+
+// Deny turns away somebody whom we know.
+func (h *Handler) Deny(w http.ResponseWriter, r *http.Request, c auth.Client, d gate.Decision) {
+	h.dropStale(w, d)
+	h.Pages.Render(w, r, c.RequestID, h.denied(d.Denied(), d.Reason(), page.ParseTarget(r.URL.RequestURI())))
+}
+
+func (h *Handler) denied(who *auth.Identity, reason policy.Reason, target page.Target) page.Denied {
+	view := page.Denied{Reason: string(reason), To: target}
+	if who != nil {
+		view.Email, view.Name = who.Email, who.Name
+	}
+	return view
+}
+
+// dropStale deletes a session cookie that opens nothing any more.
+func (h *Handler) dropStale(w http.ResponseWriter, d gate.Decision) {
+	if d.ClearCookie() {
+		w.Header().Add("Set-Cookie", h.Sessions.ClearCookie())
+	}
+}
+
+// fail tells a person what went wrong in fixed words and the log precisely.
+func (h *Handler) fail(w http.ResponseWriter, r *http.Request, c auth.Client, action string, target page.Target, err error) {
+	problem, reason := page.Internal, "internal"
+	var provider *oidc.Error
+	switch {
+	case errors.As(err, &provider):
+		problem, reason = providerProblem(provider.Reason), string(provider.Reason)
+	case errors.Is(err, auth.ErrUnavailable):
+		problem, reason = page.StoreAway, "store_unavailable"
+	}
+	h.Log.ErrorContext(r.Context(), "login failed",
+		slog.String("request_id", c.RequestID), slog.String("client", c.Address),
+		slog.String("action", action), slog.String("reason", reason), slog.Any("error", err))
+	h.Observe(Outcome{"failed", reason})
+	h.Pages.Render(w, r, c.RequestID, page.Error{Problem: problem, To: target})
+}
+
+// logout shows a button on GET, and ends the session on POST: what a link or an
+// image can do from any site must not sign anybody out.
+func (h *Handler) logout(w http.ResponseWriter, r *http.Request, c auth.Client) {
+	if r.Method != http.MethodPost {
+		view := page.SignOut{}
+		if opened := h.Sessions.Open(r.Header["Cookie"]); opened.Session != nil {
+			view.Email, view.Name = opened.Session.Identity.Email, opened.Session.Identity.Name
+		}
+		h.Pages.Render(w, r, c.RequestID, view)
+		return
+	}
+	if !h.Pages.SameOrigin(r) {
+		h.Pages.Render(w, r, c.RequestID, page.Error{Problem: page.CrossOrigin})
+		return
+	}
+	if opened := h.Sessions.Open(r.Header["Cookie"]); opened.Session != nil {
+		if err := h.Sessions.End(r.Context(), opened.Session, opened.Session.Identity.Email, auth.EndSignOut); err != nil {
+			// The cookie stays: the session still lives, and saying otherwise would be a lie.
+			h.Log.ErrorContext(r.Context(), "sign-out failed", slog.String("request_id", c.RequestID), slog.Any("error", err))
+			h.Pages.Render(w, r, c.RequestID, page.Error{Problem: page.SignOutFailed})
+			return
+		}
+		h.Log.InfoContext(r.Context(), "signed out", slog.String("request_id", c.RequestID), slog.String("client", c.Address),
+			slog.String("user", opened.Session.Identity.Email), slog.String("session", string(opened.Session.ID)))
+	}
+	w.Header().Add("Set-Cookie", h.Sessions.ClearCookie())
+	h.Pages.Redirect(w, r, c.RequestID, http.StatusSeeOther, h.Pages.Own("signed-out", nil), page.LabelPage)
+}
+
+// signedOut is where one stays: a redirect to the provider would sign the person
+// in again without asking.
+func (h *Handler) signedOut(w http.ResponseWriter, r *http.Request, c auth.Client) {
+	h.Pages.Render(w, r, c.RequestID, page.SignedOut{})
+}
+
+func (h *Handler) static(w http.ResponseWriter, r *http.Request, c auth.Client) {
+	h.Pages.Static(w, r, c.RequestID)
+}
+
+// keys serves the key set with which upstreams check the signed assertion (RFC
+// 7517, section 8.5.1 for the type). It is the one answer that is about nobody.
+func (h *Handler) keys(w http.ResponseWriter, r *http.Request, c auth.Client) {
+	body := h.Keys()
+	h.Pages.Secure(w.Header(), c.RequestID, page.LabelPage)
+	w.Header().Set("Cache-Control", "public, max-age=300")
+	w.Header().Set("Content-Type", "application/jwk-set+json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body)
+	}
+}

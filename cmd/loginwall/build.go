@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"reflect"
+	"time"
+
+	"github.com/loginwall/loginwall/auth/assertion"
+	"github.com/loginwall/loginwall/auth/gate"
+	"github.com/loginwall/loginwall/auth/login"
+	"github.com/loginwall/loginwall/auth/oidc"
+	"github.com/loginwall/loginwall/auth/page"
+	"github.com/loginwall/loginwall/auth/policy"
+	"github.com/loginwall/loginwall/auth/seal"
+	"github.com/loginwall/loginwall/auth/session"
+	"github.com/loginwall/loginwall/config"
+	"github.com/loginwall/loginwall/proxy"
+	"github.com/loginwall/loginwall/proxy/forwarded"
+)
+
+// A site is all that one configuration means, built whole before it serves its
+// first request and never changed after: a request that began with a site ends
+// with it.
+type site struct {
+	cfg      *config.Config
+	handler  http.Handler
+	gate     *gate.Gate
+	provider *relyingParty
+	// stop ends what runs for this site alone.
+	stop func()
+}
+
+// A relyingParty outlives a reload that does not touch it, with the keys and the
+// metadata that it has fetched.
+type relyingParty struct {
+	*oidc.Provider
+	made oidc.Config
+	stop context.CancelFunc
+}
+
+// build makes the site of cfg, or says what is wrong and leaves everything as it
+// was. before is the site in force, nil at start.
+func (w *wall) build(cfg *config.Config, before *site) (*site, error) {
+	rules, err := compile(cfg)
+	if err != nil {
+		return nil, err
+	}
+	keys, fresh, err := ring(cfg, before == nil)
+	if err != nil {
+		return nil, err
+	}
+	if before == nil && w.store.Created() && !fresh {
+		w.log.Warn("the store is new but the session key is not: sessions that were ended before are open again until they expire (to end them all, change the key)",
+			slog.String("key_file", keyFile(cfg)), slog.String("store", cfg.Store.URL()))
+	}
+	teller, err := newTeller(cfg, keys, w.program.now)
+	if err != nil {
+		return nil, err
+	}
+	pages, err := page.New(page.Config{PublicURL: cfg.PublicURL, Contact: cfg.Contact, ProviderName: providerName(cfg)})
+	if err != nil {
+		return nil, fmt.Errorf("prepare the pages: %w", err)
+	}
+	resolver, err := forwarded.New(forwarded.Config{Trusted: cfg.TrustedProxies, PublicURL: cfg.PublicURL})
+	if err != nil {
+		return nil, fmt.Errorf("trusted_proxies: %w", err)
+	}
+	sessions, err := session.New(session.Config{
+		PublicURL: cfg.PublicURL, Ring: keys, Issuer: providerConfig(cfg).Issuer, MaxAge: cfg.Session.MaxAge, Idle: cfg.Session.IdleTimeout,
+		Groups: rules.Groups(), Store: w.store, Revoked: w.revoked, Now: w.program.now,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("prepare sessions: %w", err)
+	}
+	decider, err := gate.New(gate.Config{Policy: rules, Sessions: sessions, Revoked: w.revoked, MaxFeedAge: cfg.Session.MaxFeedAge})
+	if err != nil {
+		return nil, fmt.Errorf("prepare the gate: %w", err)
+	}
+	provider, err := w.relyingParty(cfg, before)
+	if err != nil {
+		return nil, err
+	}
+	doors, err := w.loginHandler(cfg, provider, sessions, decider, rules, pages, keys, teller)
+	if err != nil {
+		provider.discardUnless(before)
+		return nil, err
+	}
+	upstreams, err := upstreams(cfg)
+	if err != nil {
+		provider.discardUnless(before)
+		return nil, err
+	}
+	handler, err := proxy.New(proxy.Config{
+		PublicURL: cfg.PublicURL, Resolver: resolver, Gate: decider, Auth: doors, Sessions: sessions, Pages: pages, Teller: teller,
+		Upstreams: upstreams, Live: w.live, Metrics: w.metrics, AccessLog: w.accessLog(cfg), Log: w.log, Draining: w.draining.Load, Now: w.program.now,
+	})
+	if err != nil {
+		provider.discardUnless(before)
+		return nil, fmt.Errorf("prepare the proxy: %w", err)
+	}
+	ctx, cancel := context.WithCancel(w.background)
+	w.running.Go(func() { sessions.RunSeen(ctx, flushSeen) })
+	return &site{cfg: cfg, handler: handler, gate: decider, provider: provider, stop: cancel}, nil
+}
+
+func (w *wall) loginHandler(cfg *config.Config, provider *relyingParty, sessions *session.Keeper, decider *gate.Gate,
+	rules *policy.Policy, pages *page.Pages, keys *seal.Ring, teller *assertion.Teller,
+) (*login.Handler, error) {
+	h, err := login.New(login.Config{
+		PublicURL: cfg.PublicURL, Provider: provider.Provider, Issuer: provider.made.Issuer, Sessions: sessions, Gate: decider, Policy: rules,
+		Pages: pages, Ring: keys, Spent: w.spent, Failures: w.failures, Timeout: cfg.Session.LoginTimeout, Keys: teller.JWKS,
+		Record: w.store.Record, Began: w.metrics.LoginStarted, Log: w.log, Now: w.program.now,
+		Observe: func(o login.Outcome) { w.metrics.LoginFinished(o.Result, o.Reason) },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("prepare the login: %w", err)
+	}
+	return h, nil
+}
+
+// relyingParty keeps the one in force when nothing about it has changed.
+func (w *wall) relyingParty(cfg *config.Config, before *site) (*relyingParty, error) {
+	c := providerConfig(cfg)
+	if before != nil && reflect.DeepEqual(before.provider.made, c) {
+		return before.provider, nil
+	}
+	made := c
+	c.Now, c.Log, c.Observe = w.program.now, w.log, w.metrics.ProviderRequest
+	provider, err := oidc.New(c)
+	if err != nil {
+		return nil, fmt.Errorf("prepare the provider: %w", err)
+	}
+	ctx, cancel := context.WithCancel(w.background)
+	w.running.Go(func() { provider.Run(ctx) })
+	return &relyingParty{provider, made, cancel}, nil
+}
+
+// discardUnless ends a provider that was made for a site that came to nothing.
+func (p *relyingParty) discardUnless(before *site) {
+	if before == nil || before.provider != p {
+		p.stop()
+	}
+}
+
+// providerConfig says which provider the file names, and who we are there.
+func providerConfig(cfg *config.Config) oidc.Config {
+	c := oidc.Config{RedirectURL: redirectURI(cfg), Name: providerName(cfg)}
+	if g := cfg.Google; g != nil {
+		c.Google, c.Issuer, c.ClientID, c.ClientSecret = true, g.Issuer, g.ClientID, g.ClientSecret
+		if len(cfg.Allow.Domains) == 1 && len(cfg.Allow.Emails) == 0 && len(cfg.Admins) == 0 && !cfg.Allow.Everyone {
+			c.HostedDomainHint = hostedDomain(cfg.Allow.Domains[0])
+		}
+		return c
+	}
+	o := cfg.OIDC
+	c.Issuer, c.ClientID, c.ClientSecret = o.Issuer, o.ClientID, o.ClientSecret
+	c.Scopes, c.GroupsClaim, c.TrustEmail, c.RootCAs = o.Scopes, o.GroupsClaim, o.TrustEmail, o.CAs
+	return c
+}
+
+// hostedDomain is the Workspace to suggest; consumer accounts have none.
+func hostedDomain(d config.Domain) string {
+	switch {
+	case d.HostedDomain != "":
+		return d.HostedDomain
+	case d.Name == "gmail.com", d.Name == "googlemail.com":
+		return ""
+	default:
+		return d.Name
+	}
+}
+
+func providerName(cfg *config.Config) string {
+	switch {
+	case cfg.Google != nil:
+		return "Google"
+	case cfg.OIDC.Name != "":
+		return cfg.OIDC.Name
+	}
+	if u, err := url.Parse(cfg.OIDC.Issuer); err == nil {
+		return u.Host
+	}
+	return cfg.OIDC.Issuer
+}
+
+// newTeller makes the identity headers; without keys, only to check them.
+func newTeller(cfg *config.Config, keys *seal.Ring, now func() time.Time) (*assertion.Teller, error) {
+	c := assertion.Config{Profiles: cfg.Headers.Profiles, Set: cfg.Headers.Set, PublicURL: cfg.PublicURL.String(), Now: now}
+	if keys != nil {
+		c.Keys = keys.Derive("assertion", assertion.KeySize)
+	}
+	t, err := assertion.New(c)
+	if err != nil {
+		return nil, cfg.Problem("headers", err.Error(), "")
+	}
+	return t, nil
+}
+
+func keyFile(cfg *config.Config) string {
+	if cfg.Session.KeyFile != "" {
+		return cfg.Session.KeyFile
+	}
+	return cfg.OwnKeyFile()
+}

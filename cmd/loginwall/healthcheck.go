@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/loginwall/loginwall/config"
+)
+
+const healthcheckTimeout = 5 * time.Second
+
+func (p *program) healthcheckCommand() *cobra.Command {
+	var path string
+	c := &cobra.Command{
+		Use:   "healthcheck",
+		Short: "Ask the running wall whether it is ready",
+		Long:  "Asks the running wall's /readyz, or /_auth/healthz where ops_listen is off:\nfor HEALTHCHECK in an image, and for exec probes.",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := p.load(path)
+			if err != nil {
+				return err
+			}
+			return healthcheck(c.Context(), cfg)
+		},
+	}
+	p.configFlag(c, &path)
+	return c
+}
+
+func healthcheck(ctx context.Context, cfg *config.Config) error {
+	address, endpoint := cfg.OpsListen, "/readyz"
+	if address == "off" {
+		address, endpoint = cfg.Listen, "/_auth/healthz"
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("read the address %q: %w", address, err)
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	ctx, cancel := context.WithTimeout(ctx, healthcheckTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+endpoint, nil)
+	if err != nil {
+		return fmt.Errorf("ask the wall: %w", err)
+	}
+	// Never through a proxy that the environment names: the wall is on this machine.
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	if err != nil {
+		return fmt.Errorf("the wall does not answer (is it running, with this configuration?): %w", err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return errors.New("the wall is not ready: it answers " + response.Status)
+	}
+	return nil
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/loginwall/loginwall/config"
+	"github.com/loginwall/loginwall/proxy/observe"
+)
+
+func (p *program) serveCommand() *cobra.Command {
+	var path string
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the wall",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := p.load(path)
+			if err != nil {
+				return err
+			}
+			return p.serve(c.Context(), cfg)
+		},
+	}
+	p.configFlag(c, &path)
+	return c
+}
+
+// serve runs a wall until ctx ends, and then drains it.
+func (p *program) serve(ctx context.Context, cfg *config.Config) error {
+	w, err := p.newWall(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp", cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", cfg.Listen, err)
+	}
+	main := w.server(w, cfg)
+	servers := []*http.Server{main}
+	failed := make(chan error, 2)
+	go func() { failed <- main.Serve(listener) }()
+
+	if cfg.OpsListen != "off" {
+		opsListener, err := lc.Listen(ctx, "tcp", cfg.OpsListen)
+		if err != nil {
+			listener.Close()
+			return fmt.Errorf("listen on %s (ops_listen): %w", cfg.OpsListen, err)
+		}
+		ops := w.server(observe.Ops(w.metrics, w.ready), cfg)
+		servers = append(servers, ops)
+		go func() { failed <- ops.Serve(opsListener) }()
+	}
+	w.log.InfoContext(ctx, "serving", slog.String("public_url", cfg.PublicURL.String()), slog.String("listen", listener.Addr().String()),
+		slog.String("upstream", cfg.Upstream.String()), slog.String("redirect_uri", redirectURI(cfg)), slog.String("version", version()))
+
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	go w.followFiles(ctx, hangup)
+
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	return w.drain(servers)
+}
+
+// server applies the limits to a listener's server. There is no timeout that cuts
+// a body that still moves: uploads and streams may take as long as they like.
+func (w *wall) server(handler http.Handler, cfg *config.Config) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: cfg.Timeouts.ReadHeader,
+		IdleTimeout:       cfg.Timeouts.Idle,
+		MaxHeaderBytes:    headerBytes(int(cfg.Limits.HeaderBytes)),
+		ErrorLog:          slog.NewLogLogger(w.log.Handler(), slog.LevelDebug),
+	}
+}
+
+// headerBytes takes off what net/http adds to its limit for buffering.
+func headerBytes(limit int) int {
+	const slop = 4096
+	return max(limit-slop, 1)
+}
+
+// drain turns readiness off, goes on serving while balancers notice, then lets
+// requests finish, and ends what is still open.
+func (w *wall) drain(servers []*http.Server) error {
+	cfg := w.site.Load().cfg
+	w.draining.Store(true)
+	w.log.Info("draining", slog.Duration("delay", cfg.Timeouts.DrainDelay), slog.Duration("limit", cfg.Timeouts.Drain))
+	time.Sleep(cfg.Timeouts.DrainDelay)
+
+	ctx, cancel := context.WithTimeout(context.Background(), cfg.Timeouts.Drain)
+	defer cancel()
+	// Streams would last until the limit: they are told to go first, and browsers
+	// open them again elsewhere.
+	w.live.Drain()
+	var errs []error
+	for i := range servers {
+		if err := servers[i].Shutdown(ctx); err != nil {
+			errs = append(errs, servers[i].Close())
+			w.log.Warn("requests were cut off", slog.Any("error", err))
+		}
+	}
+	w.log.Info("stopped")
+	return errors.Join(errs...)
+}
+
+func redirectURI(cfg *config.Config) string {
+	return cfg.PublicURL.String() + "/_auth/callback"
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/loginwall/loginwall/auth"
+	"github.com/loginwall/loginwall/auth/store"
+)
+
+func (p *program) sessionsCommand() *cobra.Command {
+	c := &cobra.Command{Use: "sessions", Short: "See and end sessions"}
+	c.AddCommand(p.sessionsList(), p.sessionsEnd())
+	return c
+}
+
+// sessionRow is a session as scripts see one; fields are only ever added.
+type sessionRow struct {
+	ID        auth.SessionID `json:"id"`
+	User      auth.UserID    `json:"user"`
+	Email     string         `json:"email"`
+	Created   *time.Time     `json:"created"`
+	Expires   *time.Time     `json:"expires"`
+	LastSeen  *time.Time     `json:"last_seen"`
+	Address   string         `json:"address"`
+	Agent     string         `json:"user_agent"`
+	Ended     bool           `json:"ended"`
+	EndedAt   *time.Time     `json:"ended_at"`
+	EndedBy   string         `json:"ended_by"`
+	EndReason auth.EndReason `json:"end_reason"`
+}
+
+func newSessionRow(s auth.SessionRecord) sessionRow {
+	row := sessionRow{
+		ID: s.ID, User: s.User, Email: s.Email,
+		Created: moment(s.Created), Expires: moment(s.Expires), LastSeen: moment(s.LastSeen), Address: s.Address, Agent: s.Agent,
+	}
+	if s.End != nil {
+		row.Ended, row.EndedAt, row.EndedBy, row.EndReason = true, moment(s.End.At), s.End.By, s.End.Reason
+	}
+	return row
+}
+
+func (p *program) sessionsList() *cobra.Command {
+	var path, user string
+	var asJSON, open bool
+	c := &cobra.Command{
+		Use: "list", Short: "List sessions, all or one person's", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			query := store.SessionQuery{OpenOnly: open}
+			if user != "" {
+				who, err := whoIs(user)
+				if err != nil {
+					return fmt.Errorf("--user: %w", err)
+				}
+				query.User, query.Email = who.User, who.Email
+			}
+			s, err := p.openStore(c.Context(), path)
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			sessions := mapped(s.AllSessions(c.Context(), query), newSessionRow)
+			if asJSON {
+				return writeJSONArray(p, sessions)
+			}
+			var failed error
+			err = p.sessionTable(untilError(sessions, &failed))
+			return errors.Join(err, failed)
+		},
+	}
+	p.configFlag(c, &path)
+	c.Flags().StringVar(&user, "user", "", "only this person's: an `address` or a user id")
+	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON array")
+	c.Flags().BoolVar(&open, "open", false, "only those that have neither ended nor expired")
+	return c
+}
+
+func untilError[T any](rows iter.Seq2[T, error], failed *error) iter.Seq[T] {
+	return func(yield func(T) bool) {
+		for row, err := range rows {
+			if err != nil {
+				*failed = err
+				return
+			}
+			if !yield(row) {
+				return
+			}
+		}
+	}
+}
+
+func (p *program) sessionTable(rows iter.Seq[sessionRow]) error {
+	table := tabwriter.NewWriter(p.stdout, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(table, "SESSION\tUSER\tSINCE\tLAST SEEN\tENDS\tADDRESS\tSTATE")
+	for row := range rows {
+		state := "open"
+		switch {
+		case row.Ended:
+			state = fmt.Sprintf("ended %s (%s)", local(row.EndedAt), row.EndReason)
+		case row.Expires != nil && !p.now().Before(*row.Expires):
+			state = "expired"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", row.ID, printable(row.Email), local(row.Created), local(row.LastSeen), local(row.Expires), printable(row.Address), state)
+	}
+	return table.Flush()
+}
+
+func (p *program) sessionsEnd() *cobra.Command {
+	var path, user string
+	c := &cobra.Command{
+		Use:   "end ID | end --user EMAIL",
+		Short: "End one session, or all of a person's",
+		Long:  "Ends one session, or all that a person has; they may sign in again. Running walls\nknow within a second.",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if (len(args) == 1) == (user != "") {
+				return errors.New("name either a session or --user (see 'loginwall sessions end --help')")
+			}
+			s, err := p.openStore(c.Context(), path)
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			if user != "" {
+				return p.endAll(c, s, user)
+			}
+			session, err := s.Session(c.Context(), auth.SessionID(args[0]))
+			if err != nil {
+				return fmt.Errorf("session %s: %w", args[0], err)
+			}
+			if err := s.EndSession(c.Context(), auth.Ending{
+				Session: session.ID, User: session.User, Expires: session.Expires, By: operator(), Reason: auth.EndByAdmin,
+			}); err != nil {
+				return fmt.Errorf("session %s: not ended: %w", session.ID, err)
+			}
+			_, err = fmt.Fprintf(p.stdout, "%s: ended\n", session.ID)
+			return err
+		},
+	}
+	p.configFlag(c, &path)
+	c.Flags().StringVar(&user, "user", "", "all sessions of this person: an `address` or a user id")
+	return c
+}
+
+func (p *program) endAll(c *cobra.Command, s *store.Store, arg string) error {
+	who, err := whoIs(arg)
+	if err != nil {
+		return fmt.Errorf("--user: %w", err)
+	}
+	users, err := usersWith(c.Context(), s, who)
+	if err != nil {
+		return fmt.Errorf("end sessions: %w", err)
+	}
+	total := 0
+	for _, u := range users {
+		n, err := s.EndSessionsOf(c.Context(), u.ID, operator(), auth.EndByAdmin)
+		if err != nil {
+			return fmt.Errorf("%s: not ended: %w", arg, err)
+		}
+		total += n
+	}
+	_, err = fmt.Fprintf(p.stdout, "%s: %d sessions ended\n", arg, total)
+	return err
+}

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/loginwall/loginwall/auth/login"
+	"github.com/loginwall/loginwall/auth/session"
+	"github.com/loginwall/loginwall/auth/store"
+	"github.com/loginwall/loginwall/config"
+	"github.com/loginwall/loginwall/proxy"
+	"github.com/loginwall/loginwall/proxy/observe"
+)
+
+const (
+	// logQueue bounds the lines that wait while nobody reads the log.
+	logQueue = 4 << 20
+	// maxSpent bounds the memory of attempts that have served: a hundred logins a
+	// second for the ten minutes that an attempt may take.
+	maxSpent = 60_000
+	// pollFeed is how often other processes' revocations are asked for; the promise
+	// is one second.
+	pollFeed = 250 * time.Millisecond
+	// flushSeen is how often "last seen" goes to the store.
+	flushSeen = 10 * time.Second
+	// pruneStore is how often what has expired is taken out of the store.
+	pruneStore = 10 * time.Minute
+	// closeLog is how long the last lines may take to be written.
+	closeLog = 2 * time.Second
+)
+
+// A wall is what lives as long as the process. What a reload replaces is a site.
+type wall struct {
+	program  *program
+	log      *slog.Logger
+	level    slog.LevelVar
+	queue    *observe.Queue
+	metrics  *observe.Metrics
+	store    *store.Store
+	revoked  *session.Revocations
+	spent    *login.Spent
+	failures *login.Failures
+	live     *proxy.Live
+	site     atomic.Pointer[site]
+	draining atomic.Bool
+	// background ends what runs beside requests; close waits for it.
+	background context.Context //nolint:containedctx // it is the process's own lifetime, not a request's
+	stop       context.CancelFunc
+	running    sync.WaitGroup
+}
+
+// newWall opens the store, reads what was revoked, and puts the first site in
+// force. Nothing is served before all of that has succeeded.
+func (p *program) newWall(ctx context.Context, cfg *config.Config) (_ *wall, err error) {
+	w := &wall{program: p, spent: login.NewSpent(maxSpent)}
+	w.level.Set(cfg.Log.Level)
+	w.queue = observe.NewQueue(p.stderr, logQueue, func(lines int64) {
+		w.log.Warn("log lines were lost: nobody read them", slog.Int64("lines", lines))
+	})
+	w.log = newLogger(cfg.Log.Format, p.stderr, w.queue, &w.level)
+	w.background, w.stop = context.WithCancel(context.Background())
+	defer func() {
+		if err != nil {
+			w.close()
+		}
+	}()
+
+	w.revoked = session.NewRevocations(p.now)
+	w.metrics = observe.NewMetrics(observe.MetricsConfig{Version: version(), FeedAge: w.revoked.Age, DroppedLines: w.queue.Dropped})
+	if w.failures, err = login.NewFailures(); err != nil {
+		return nil, fmt.Errorf("prepare the limits: %w", err)
+	}
+	w.store, err = store.Open(ctx, store.Config{URL: cfg.Store.URL(), Create: true, Log: w.log, Observe: w.metrics.StoreRequest, Now: p.now})
+	if err != nil {
+		return nil, fmt.Errorf("open the store: %w", err)
+	}
+	follower := session.NewFollower(w.store, w.revoked, pollFeed, w.log)
+	if err := follower.Poll(ctx); err != nil {
+		return nil, fmt.Errorf("read what was revoked: %w", err)
+	}
+	w.live = proxy.NewLive(w.revoked, w.metrics)
+	first, err := w.build(cfg, nil)
+	if err != nil {
+		return nil, err
+	}
+	w.put(first)
+	w.metrics.Reloaded(true, p.now())
+	w.run(follower.Run)
+	w.run(w.live.Run)
+	w.run(w.prune)
+	return w, nil
+}
+
+// ServeHTTP serves a request with the site that is in force when it arrives, to
+// its end.
+func (w *wall) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	w.site.Load().handler.ServeHTTP(rw, r)
+}
+
+// put makes a site the one in force, lets open streams be decided anew by it, and
+// ends what ran for the one before.
+func (w *wall) put(next *site) {
+	before := w.site.Swap(next)
+	w.level.Set(next.cfg.Log.Level)
+	w.live.Reload(next.gate)
+	if before != nil {
+		before.stop()
+	}
+}
+
+// ready names what stands in the way of serving. The provider is not among it:
+// who is signed in needs none, and restarting every wall would not bring it back.
+func (w *wall) ready() []string {
+	var problems []string
+	if w.draining.Load() {
+		problems = append(problems, "draining")
+	}
+	ctx, cancel := context.WithTimeout(w.background, time.Second)
+	defer cancel()
+	if err := w.store.Ping(ctx); err != nil {
+		problems = append(problems, "store unavailable")
+	}
+	if age, limit := w.revoked.Age(), w.site.Load().cfg.Session.MaxFeedAge; age > limit {
+		problems = append(problems, "revocations unknown for "+age.Round(time.Second).String())
+	}
+	return problems
+}
+
+func (w *wall) run(f func(context.Context)) {
+	w.running.Go(func() { f(w.background) })
+}
+
+func (w *wall) prune(ctx context.Context) {
+	tick := time.NewTicker(pruneStore)
+	defer tick.Stop()
+	for {
+		if err := w.store.Prune(ctx); err != nil && ctx.Err() == nil {
+			w.log.WarnContext(ctx, "store not pruned", slog.Any("error", err))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// close ends everything, in the order in which one needs the other.
+func (w *wall) close() {
+	if s := w.site.Load(); s != nil {
+		s.stop()
+	}
+	w.stop()
+	w.running.Wait()
+	if w.store != nil {
+		if err := w.store.Close(); err != nil {
+			w.log.Error("store not closed", slog.Any("error", err))
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeLog)
+	defer cancel()
+	_ = w.queue.Close(ctx) // a reader that hangs has only itself to blame
+}
+
+// newLogger writes JSON lines, or text for a person at a terminal.
+func newLogger(format config.LogFormat, terminal, to io.Writer, level slog.Leveler) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
+	if textLog(format, terminal) {
+		return slog.New(slog.NewTextHandler(to, options))
+	}
+	return slog.New(slog.NewJSONHandler(to, options))
+}
+
+func textLog(format config.LogFormat, terminal io.Writer) bool {
+	if format != config.LogAuto {
+		return format == config.LogText
+	}
+	f, ok := terminal.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
