@@ -54,9 +54,9 @@ func AudienceOf(r *http.Request) Audience {
 			return Program
 		}
 	}
-	html, any := acceptsHTML(r.Header.Values("Accept"))
+	html, wild := acceptsHTML(r.Header.Values("Accept"))
 	switch {
-	case read && (html || any):
+	case read && (html || wild):
 		return TopNavigation
 	case r.Method == http.MethodPost && html && isForm(r.Header.Get("Content-Type")):
 		return Navigation
@@ -64,9 +64,9 @@ func AudienceOf(r *http.Request) Audience {
 	return Program
 }
 
-// acceptsHTML reads Accept (RFC 9110, section 12.5.1). explicit says that HTML
-// is named; wild that it would do: by a wildcard, or since nothing is named.
-func acceptsHTML(accept []string) (explicit, wild bool) {
+// acceptsHTML reads Accept (RFC 9110, section 12.5.1). html says that it is named;
+// wild that it would do, by a wildcard or since nothing is named.
+func acceptsHTML(accept []string) (html, wild bool) {
 	named := false
 	for item := range strings.SplitSeq(strings.Join(accept, ","), ",") {
 		media, params, _ := strings.Cut(item, ";")
@@ -80,12 +80,12 @@ func acceptsHTML(accept []string) (explicit, wild bool) {
 		}
 		switch media {
 		case "text/html", "application/xhtml+xml":
-			explicit = true
+			html = true
 		case "*/*", "text/*":
 			wild = true
 		}
 	}
-	return explicit, wild || !named
+	return html, wild || !named
 }
 
 // refused says whether the parameters of a media range give it the weight 0.
@@ -108,8 +108,8 @@ func isForm(contentType string) bool {
 // SameOrigin reports whether r was sent by a page of ours, as a posted form must
 // be before it changes anything. A browser's Origin has to be exactly
 // public_url's; "null" and a second value are not. A browser that sends no Origin
-// with a same-origin form says so in Sec-Fetch-Site. Who sends neither is not
-// helped: no cookie rides along with a forgotten header.
+// with a same-origin form says so in Sec-Fetch-Site. Who sends neither, as a
+// script does, is refused: a page of ours it cannot be.
 func (p *Pages) SameOrigin(r *http.Request) bool {
 	if origins := r.Header.Values("Origin"); len(origins) > 0 {
 		return len(origins) == 1 && origins[0] == p.origin

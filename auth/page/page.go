@@ -41,6 +41,7 @@ type Pages struct {
 	app      string
 	policy   string // Content-Security-Policy
 	words    map[Problem]wording
+	denials  map[string]denial
 	files    map[string]file
 	base     *template.Template // never executed, so that Parse can clone it
 	all      *template.Template
@@ -75,6 +76,10 @@ func New(c Config) (*Pages, error) {
 	for problem, w := range p.words {
 		w.title, w.text, w.hint = p.fill(w.title), p.fill(w.text), p.fill(w.hint)
 		p.words[problem] = w
+	}
+	p.denials = denials()
+	for reason, d := range p.denials {
+		p.denials[reason] = denial{p.fill(d.title), p.fill(d.text)}
 	}
 	var err error
 	if p.files, err = readFiles(); err != nil {

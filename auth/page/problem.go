@@ -75,11 +75,12 @@ func ProviderProblem(code string) Problem {
 type action int
 
 const (
-	actNone  action = iota
-	actHome         // to the app's start page
-	actRetry        // to the address that failed
-	actLogin        // starts a login
-	actOther        // starts a login with another account
+	actNone   action = iota
+	actHome          // to the app's start page
+	actRetry         // to the address that failed
+	actLogin         // starts a login
+	actOther         // starts a login with another account
+	actLogout        // to the page that signs out
 )
 
 // A wording is what a person reads: what happened, and what to do. {app}, {host}
@@ -219,19 +220,19 @@ func wordings() map[Problem]wording {
 
 		UpstreamDown: {
 			status: http.StatusBadGateway, icon: "plug", title: "The app is not answering",
-			text:   "The login works, but the app behind it at {host} cannot be reached. It may be starting up, or be down for maintenance.",
+			text:   "The login works, but the app behind {host} cannot be reached. It may be starting up, or be down for maintenance.",
 			hint:   "Try again in a moment. " + persist,
 			action: actRetry, retryAfter: soon,
 		},
 		UpstreamSlow: {
 			status: http.StatusGatewayTimeout, icon: "clock", title: "The app takes too long",
-			text:   "The login works, but the app behind it at {host} did not answer in time.",
+			text:   "The login works, but the app behind {host} did not answer in time.",
 			hint:   "Try again in a moment. What you sent last may have arrived all the same. " + persist,
 			action: actRetry, retryAfter: soon,
 		},
 		UpstreamBroken: {
 			status: http.StatusBadGateway, icon: "plug", title: "The app gave a broken answer",
-			text:   "The login works, but what the app behind it at {host} answered cannot be passed on.",
+			text:   "The login works, but what the app behind {host} answered cannot be passed on.",
 			hint:   "Try again in a moment. " + persist,
 			action: actRetry,
 		},
@@ -250,7 +251,7 @@ func wordings() map[Problem]wording {
 			status: http.StatusServiceUnavailable, icon: "plug", title: "You are still signed in",
 			text:   "The sign-out could not be recorded, so your session was not ended.",
 			hint:   "Try again in a moment. On a computer that is not yours, delete the cookies of {host} as well.",
-			action: actRetry, retryAfter: soon,
+			action: actLogout, retryAfter: soon,
 		},
 		RevocationsStale: {
 			status: http.StatusServiceUnavailable, icon: "plug", title: "Closed for a moment",
@@ -273,30 +274,32 @@ func wordings() map[Problem]wording {
 	}
 }
 
-// reasonText says in plain words why an account was denied. It names no list, no
-// domain and no group: who stands before the wall is a stranger.
-func reasonText(reason string) string {
-	switch reason {
-	case "domain":
-		return "Only accounts of certain organizations may come in, and this account belongs to another."
-	case "hosted_domain":
-		return "The address looks right, but {provider} does not count this account among those of the organization. It may be a personal account that was made with a work address."
-	case "email_unverified":
-		return "{provider} has not verified that this address belongs to the account. Verify it there, then sign in again."
-	case "no_email":
-		return "{provider} did not tell an e-mail address of this account, and without one nobody can come in."
-	case "not_listed":
-		return "This account is not among those that may come in."
-	case "group":
-		return "This account is not in a group that may come in."
-	case "deny_list":
-		return "This account is on the list of those that may not come in."
-	case "blocked":
-		return "An administrator has blocked this account or its address."
-	case "not_admin":
-		return "This page is for administrators only."
-	case "nobody":
-		return "Nobody may open this page."
+// A denial says in plain words why an account may not pass. It names no list, no
+// domain and no group: whoever reads it is a stranger.
+type denial struct{ title, text string }
+
+// denials are keyed by the reasons of auth/policy; "" is for any other.
+func denials() map[string]denial {
+	const title = "This account has no access"
+	return map[string]denial{
+		"": {title, "It is not among those that may use {app}."},
+		"domain": {
+			title, "{app} is open to accounts of certain organizations only, and this one belongs to another.",
+		},
+		"hosted_domain": {
+			title, "The address looks right, but {provider} does not count this account among those of the organization. It may be a personal account that was made with a work address.",
+		},
+		"email_unverified": {
+			title, "{provider} has not verified that this address belongs to the account. Verify it there, then sign in again.",
+		},
+		"no_email": {
+			title, "{provider} did not tell an e-mail address of this account, and without one nobody can come in.",
+		},
+		"not_listed": {title, "It is not among those that may use {app}, or this part of it."},
+		"group":      {title, "It is in none of the groups that may use {app}, or this part of it."},
+		"deny_list":  {title, "It is on the list of those that may not use {app}."},
+		"blocked":    {"This account is blocked", "An administrator of {app} has blocked the account or its address."},
+		"not_admin":  {"For administrators only", "This page is for the administrators of {app}, and this account is not one of them."},
+		"nobody":     {"This page is closed", "Nobody may open it, whoever they are."},
 	}
-	return "This account may not come in."
 }

@@ -80,21 +80,24 @@ type Denied struct {
 }
 
 func (v Denied) answer(p *Pages, _ *http.Request) answer {
-	text := p.fill(reasonText(v.Reason))
-	data := struct {
-		Denied
-		Text, SwitchURL, HomeURL string
-	}{v, text, p.Login(v.To, true).String(), ""}
-	switch v.Reason {
-	case "nobody":
-		data.SwitchURL, data.HomeURL = "", p.Local(Target{}).String()
-	case "not_admin":
-		data.HomeURL = p.Local(Target{}).String()
+	why, known := p.denials[v.Reason]
+	if !known {
+		why = p.denials[""]
 	}
 	return answer{
-		status: http.StatusForbidden, label: LabelDenied, title: "You may not come in",
-		body: p.body("denied"), data: data,
-		json: &message{Error: string(LabelDenied), Reason: v.Reason, Message: text},
+		status: http.StatusForbidden, label: LabelDenied, title: why.title,
+		body: p.body("denied"),
+		data: struct {
+			Denied
+			Title, Text, SwitchURL string
+			// Another account opens what is for some people only; what is for
+			// nobody it does not.
+			Switch, Home bool
+		}{
+			v, why.title, why.text, p.Login(v.To, true).String(),
+			v.Reason != "nobody", v.Reason == "nobody" || v.Reason == "not_admin",
+		},
+		json: &message{Error: string(LabelDenied), Reason: v.Reason, Message: why.title + ". " + why.text},
 	}
 }
 
@@ -127,6 +130,9 @@ func (v Account) answer(p *Pages, _ *http.Request) answer {
 	out := me{
 		Email: id.Email, Name: id.Name, Picture: id.Picture, Subject: id.Subject,
 		HostedDomain: id.HostedDomain, Groups: append([]string{}, id.Groups...),
+	}
+	if v.IdleEnds.After(v.Session.Expires) {
+		v.IdleEnds = time.Time{} // the absolute end comes first
 	}
 	out.Session.CreatedAt, out.Session.ExpiresAt = v.Session.Created.UTC(), v.Session.Expires.UTC()
 	return answer{
@@ -193,12 +199,14 @@ func (v Error) answer(p *Pages, r *http.Request) answer {
 		}
 	case actLogin:
 		data.URL, data.Button = p.Login(v.To, false).String(), "Start again"
+	case actLogout:
+		data.URL, data.Button = p.Own("logout", nil).String(), "Try again"
 	case actOther:
 		data.URL, data.Button = p.Login(v.To, true).String(), "Try again"
 	}
 	return answer{
 		status: w.status, label: LabelError, title: w.title, body: p.body("error"), data: data,
-		json:       &message{Error: string(v.Problem), Message: w.text},
+		json:       &message{Error: string(v.Problem), Message: w.title + ". " + w.text},
 		retryAfter: w.retryAfter, foreignHost: w.foreignHost,
 	}
 }
@@ -209,9 +217,9 @@ type Content struct {
 	// Status is 200 where it is zero.
 	Status int
 	Title  string
-	// Section is the navigation's current entry: "users", "sessions" or "events".
+	// Section is the current entry of the navigation: "users" or "events".
 	Section string
-	// Body comes from Parse; it is executed with Data.
+	// Body is one template of a set that Parse read; it is executed with Data.
 	Body *template.Template
 	Data any
 	JSON any
