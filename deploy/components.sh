@@ -26,8 +26,8 @@ if ((${#missing[@]})); then
   fi
 fi
 
-# Node packages live beside their lock file, outside the product's own tree of code.
-peers=cmd/loginwall/testdata/peers
+# Node packages, pinned by their lock file; the Go ones are built from deploy/peers/go.mod by the tests.
+peers=deploy/peers
 if [ -f "$peers/package-lock.json" ] && command -v npm >/dev/null 2>&1; then
   if ! cmp -s "$peers/package-lock.json" "$peers/node_modules/.installed-lock" 2>/dev/null; then
     echo "components: installing the test peers from npm" >&2
