@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -60,7 +59,7 @@ func (f *Follower) Poll(ctx context.Context) error {
 	case f.turn <- struct{}{}:
 		defer func() { <-f.turn }()
 	case <-ctx.Done():
-		return fmt.Errorf("read the revocations: %w: %w", auth.ErrUnavailable, ctx.Err())
+		return away("read the revocations", ctx.Err())
 	}
 	timed, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
@@ -68,7 +67,7 @@ func (f *Follower) Poll(ctx context.Context) error {
 	feed, err := f.source.Revocations(timed, f.cursor)
 	if err != nil {
 		f.noteFailure(ctx, err)
-		return fmt.Errorf("read the revocations: %w: %w", auth.ErrUnavailable, err)
+		return away("read the revocations", err)
 	}
 	if f.set.apply(feed, began) {
 		f.cursor = feed.Cursor

@@ -282,7 +282,7 @@ func (k *Keeper) Start(ctx context.Context, id auth.Identity, client auth.Client
 	case errors.Is(err, auth.ErrBlocked):
 		return "", nil, auth.SignedIn{}, fmt.Errorf("record the sign-in: %w", err)
 	case err != nil:
-		return "", nil, auth.SignedIn{}, fmt.Errorf("record the sign-in: %w: %w", auth.ErrUnavailable, err)
+		return "", nil, auth.SignedIn{}, away("record the sign-in", err)
 	}
 	now := k.config.Now()
 	s.Created, s.LastSeen, s.Expires = toMillis(in.Created), toMillis(now), toMillis(in.Expires)
@@ -384,7 +384,7 @@ func (k *Keeper) End(ctx context.Context, s *auth.Session, by string, reason aut
 		Reason:  reason,
 	}
 	if err := k.config.Store.EndSession(ctx, ending); err != nil {
-		return fmt.Errorf("end the session: %w: %w", auth.ErrUnavailable, err)
+		return away("end the session", err)
 	}
 	k.config.Revoked.Add(auth.Revocation{Kind: auth.RevokeSession, Key: string(s.ID), Active: true, Expires: ending.Expires})
 	return nil
@@ -393,7 +393,7 @@ func (k *Keeper) End(ctx context.Context, s *auth.Session, by string, reason aut
 // EndAll ends every session of a user, as End does one.
 func (k *Keeper) EndAll(ctx context.Context, user auth.UserID, by string, reason auth.EndReason) error {
 	if _, err := k.config.Store.EndSessionsOf(ctx, user, by, reason); err != nil {
-		return fmt.Errorf("end the user's sessions: %w: %w", auth.ErrUnavailable, err)
+		return away("end the user's sessions", err)
 	}
 	// Our own clock's cut-off counts until the feed has told the store's.
 	k.config.Revoked.Add(auth.Revocation{Kind: auth.RevokeUser, Key: string(user), Active: true, At: k.config.Now()})
@@ -404,3 +404,11 @@ func (k *Keeper) EndAll(ctx context.Context, user auth.UserID, by string, reason
 // ClearCookie returns the value of the Set-Cookie header that deletes the session
 // cookie.
 func (k *Keeper) ClearCookie() string { return k.SetCookie(k.name, "", 0) }
+
+// away says that the store could not do something now.
+func away(action string, err error) error {
+	if errors.Is(err, auth.ErrUnavailable) {
+		return fmt.Errorf("%s: %w", action, err)
+	}
+	return fmt.Errorf("%s: %w: %w", action, auth.ErrUnavailable, err)
+}

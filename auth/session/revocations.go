@@ -143,7 +143,7 @@ func (r *Revocations) beginReading() reading {
 // later ones, so the same rows have to be read again to count in the store's
 // order. (An ended session stays so in any order.)
 func (r *Revocations) apply(feed auth.Feed, read reading) (settled bool) {
-	rows := feed.Rows
+	rows, changed := feed.Rows, len(feed.Rows) > 0
 	if feed.Whole {
 		fresh := newRevoked()
 		for _, row := range rows {
@@ -151,6 +151,7 @@ func (r *Revocations) apply(feed auth.Feed, read reading) (settled bool) {
 		}
 		rows = nil
 		r.mu.Lock()
+		changed = changed || r.set.count() != (counts{})
 		r.set = fresh
 		r.putOwn(read)
 		r.mu.Unlock()
@@ -175,7 +176,7 @@ func (r *Revocations) apply(feed auth.Feed, read reading) (settled bool) {
 	if len(r.own) == 0 {
 		r.own = nil
 	}
-	if feed.Whole || len(feed.Rows) > 0 {
+	if changed {
 		r.notify()
 	}
 	for _, own := range r.own {
@@ -235,10 +236,8 @@ func (r *Revocations) notify() {
 func (r *Revocations) Len() (sessions, cutoffs, blocks int) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	for _, shard := range r.set.sessions {
-		sessions += len(shard)
-	}
-	return sessions, len(r.set.cutoffs), len(r.set.users) + len(r.set.emails)
+	c := r.set.count()
+	return c.sessions, c.cutoffs, c.blocks
 }
 
 // sweep forgets what has no effect any more, in steps that hold nobody up.
@@ -260,7 +259,7 @@ func (r *Revocations) sweep() {
 
 // revoked is the set itself; Revocations guards it. Times are in milliseconds.
 type revoked struct {
-	sessions [shards]map[key]int64 // to the time when the session expires
+	sessions [shards]map[key]int64 // to the time when the session expires; nil while empty
 	cutoffs  map[key]cutoff
 	users    map[key]struct{}
 	emails   map[string]struct{}
@@ -270,15 +269,21 @@ type revoked struct {
 type cutoff struct{ at, expires int64 }
 
 func newRevoked() *revoked {
-	s := &revoked{
+	return &revoked{
 		cutoffs: make(map[key]cutoff),
 		users:   make(map[key]struct{}),
 		emails:  make(map[string]struct{}),
 	}
-	for i := range s.sessions {
-		s.sessions[i] = make(map[key]int64)
+}
+
+type counts struct{ sessions, cutoffs, blocks int }
+
+func (s *revoked) count() counts {
+	c := counts{cutoffs: len(s.cutoffs), blocks: len(s.users) + len(s.emails)}
+	for _, shard := range s.sessions {
+		c.sessions += len(shard)
 	}
-	return s
+	return c
 }
 
 func (s *revoked) check(session, user key, email string, created int64) Status {
@@ -318,7 +323,11 @@ func (s *revoked) put(row auth.Revocation) {
 	}
 	switch row.Kind {
 	case auth.RevokeSession:
-		s.sessions[k[0]%shards][k] = expires
+		shard := &s.sessions[k[0]%shards]
+		if *shard == nil {
+			*shard = make(map[key]int64)
+		}
+		(*shard)[k] = expires
 	case auth.RevokeUser:
 		s.cutoffs[k] = cutoff{row.At.UnixMilli(), expires}
 	case auth.BlockUser:
@@ -341,6 +350,10 @@ func (s *revoked) sweepSessions(shard int, before int64) {
 		}
 	}
 	if gone == 0 {
+		return
+	}
+	if gone == len(s.sessions[shard]) {
+		s.sessions[shard] = nil
 		return
 	}
 	kept := make(map[key]int64, len(s.sessions[shard])-gone)

@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -62,7 +61,7 @@ func (k *Keeper) FlushSeen(ctx context.Context) error {
 		batch := all[:min(seenBatch, len(all))]
 		if err := k.config.Store.Seen(ctx, batch); err != nil {
 			k.seen.add(all...)
-			return fmt.Errorf("record when sessions were last seen: %w: %w", auth.ErrUnavailable, err)
+			return away("record when sessions were last seen", err)
 		}
 		all = all[len(batch):]
 	}
