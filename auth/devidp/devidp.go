@@ -5,10 +5,8 @@
 // It asks for no password: whoever reaches it can be anybody. So it is never to be
 // reachable by strangers, and nothing but a demo or a test may trust it.
 //
-// For tests it also misbehaves on request (Fault): every claim, header, key,
-// reply and delay that a relying party must survive, from one place. Nobody can
-// trust a check that was never seen to refuse, and real providers do not lie on
-// demand.
+// For tests it also misbehaves on request (Fault). Nobody can trust a check that
+// was never seen to refuse, and real providers do not lie on demand.
 package devidp
 
 import (
@@ -17,11 +15,11 @@ import (
 	"crypto/subtle"
 	"embed"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"html/template"
-	"math/big"
 	"net/http"
 	"net/url"
 	"slices"
@@ -81,7 +79,7 @@ type Config struct {
 // A Provider is an http.Handler. It is safe for concurrent use.
 type Provider struct {
 	config Config
-	mux    *http.ServeMux
+	base   string // the issuer's path
 
 	mu       sync.Mutex // guards the rest
 	fault    Fault
@@ -98,14 +96,12 @@ type grant struct {
 	expires                                   time.Time
 }
 
-// A TokenRequest is what a relying party sent to the token endpoint.
+// A TokenRequest is what a relying party sent to the token endpoint: the client id
+// of its Authorization header, if any, its body, and what stood in the URL.
 type TokenRequest struct {
-	// Basic is the client id of the Authorization header; empty without one.
-	Basic string
-	// Form is the body alone, Query what stood in the URL.
+	Basic       string
 	Form, Query url.Values
-	// Status is what was answered.
-	Status int
+	Status      int // as answered
 }
 
 // New makes a provider with one fresh key.
@@ -120,35 +116,33 @@ func New(c Config) (*Provider, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	p := &Provider{config: c, mux: http.NewServeMux(), codes: map[string]grant{}, counts: map[string]int{}}
-	base := strings.TrimSuffix(issuer.Path, "/")
-	for _, route := range []struct {
-		pattern, endpoint string
-		serve             http.HandlerFunc
-	}{
-		{"GET " + base + "/.well-known/openid-configuration", "discovery", p.discovery},
-		{"GET " + base + "/authorize", "authorize", p.authorize},
-		{"POST " + base + "/authorize", "authorize", p.authorize},
-		{"POST " + base + "/token", "token", p.token},
-		{"GET " + base + "/jwks", "jwks", p.jwks},
-		{base + "/userinfo", "userinfo", http.NotFound}, // advertised; to see that nobody comes
-		{"/", "other", http.NotFound},
-	} {
-		p.mux.HandleFunc(route.pattern, func(w http.ResponseWriter, r *http.Request) {
-			p.mu.Lock()
-			p.counts[route.endpoint]++
-			respond := p.fault.Respond
-			p.mu.Unlock()
-			if respond == nil || !respond(w, r, route.endpoint) {
-				route.serve(w, r)
-			}
-		})
-	}
+	p := &Provider{config: c, base: strings.TrimSuffix(issuer.Path, "/"), codes: map[string]grant{}, counts: map[string]int{}}
 	return p, p.RotateKeys()
 }
 
 // ServeHTTP implements http.Handler.
-func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.mux.ServeHTTP(w, r) }
+func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	endpoint, serve := "other", http.NotFound
+	switch r.Method + " " + strings.TrimPrefix(r.URL.Path, p.base) {
+	case "GET /.well-known/openid-configuration":
+		endpoint, serve = "discovery", p.discovery
+	case "GET /authorize", "POST /authorize":
+		endpoint, serve = "authorize", p.authorize
+	case "POST /token":
+		endpoint, serve = "token", p.token
+	case "GET /jwks":
+		endpoint, serve = "jwks", p.jwks
+	case "GET /userinfo", "POST /userinfo": // announced, to see that nobody comes
+		endpoint = "userinfo"
+	}
+	p.mu.Lock()
+	p.counts[endpoint]++
+	respond := p.fault.Respond
+	p.mu.Unlock()
+	if respond == nil || !respond(w, r, endpoint) {
+		serve(w, r)
+	}
+}
 
 // Requests counts what was asked, by endpoint: discovery, authorize, token, jwks,
 // userinfo, other.
@@ -176,7 +170,6 @@ func (p *Provider) discovery(w http.ResponseWriter, _ *http.Request) {
 		"response_types_supported":              []string{"code"},
 		"subject_types_supported":               []string{"public"},
 		"id_token_signing_alg_values_supported": []string{"RS256"},
-		"scopes_supported":                      []string{"openid", "email", "profile"},
 		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "client_secret_basic"},
 		"code_challenge_methods_supported":      []string{"plain", "S256"},
 	}
@@ -204,10 +197,7 @@ var files embed.FS
 // answered here; everything else goes back to the client.
 func (p *Provider) authorize(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-	if err := r.ParseForm(); err != nil {
-		p.page(w, http.StatusBadRequest, "", "Error 400: the request cannot be read")
-		return
-	}
+	_ = r.ParseForm() // what cannot be read is missing
 	q := r.URL.Query()
 	client, known := p.config.Clients[q.Get("client_id")]
 	redirect := q.Get("redirect_uri")
@@ -275,16 +265,13 @@ func (p *Provider) person(email string) (Person, error) {
 		}
 	}
 	sum := sha256.Sum256([]byte(address))
-	number := new(big.Int).Mod(new(big.Int).SetBytes(sum[:]), big.NewInt(1e18))
-	local := auth.LocalPart(address)
-	person := Person{
-		Subject: fmt.Sprintf("117%018d", number), // 21 digits, as Google's
-		Email:   address,
-		Name:    strings.ToUpper(local[:1]) + local[1:],
+	number := binary.BigEndian.Uint64(sum[:]) % 1e18
+	local, domain := auth.LocalPart(address), auth.Domain(address)
+	if domain == "gmail.com" || domain == "googlemail.com" {
+		domain = ""
 	}
-	if domain := auth.Domain(address); domain != "gmail.com" && domain != "googlemail.com" {
-		person.HostedDomain = domain
-	}
+	person := Person{Email: address, Name: strings.ToUpper(local[:1]) + local[1:], HostedDomain: domain}
+	person.Subject = fmt.Sprintf("117%018d", number) // 21 digits, as Google's
 	return person, nil
 }
 
@@ -307,16 +294,12 @@ func (p *Provider) grant(g grant) string {
 // forms have no action, so they go back to the very URL they are on, with all that
 // the client asked for.
 func (p *Provider) page(w http.ResponseWriter, status int, redirect, problem string) {
-	view, err := template.New("chooser.html").Funcs(template.FuncMap{
+	view := template.Must(template.New("chooser.html").Funcs(template.FuncMap{
 		"initial": func(s string) string { return strings.ToUpper(string([]rune(s + "?")[:1])) },
 		"hue":     func(s string) int { return int(sha256.Sum256([]byte(s))[0]) * 360 / 256 },
-	}).ParseFS(files, "chooser.html")
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	client := redirect
-	if u, err := url.Parse(redirect); err == nil && u.Host != "" {
+	}).ParseFS(files, "chooser.html"))
+	client := ""
+	if u, err := url.Parse(redirect); err == nil {
 		client = u.Host
 	}
 	h := w.Header()
@@ -325,8 +308,6 @@ func (p *Provider) page(w http.ResponseWriter, status int, redirect, problem str
 	// No form-action: browsers apply it to the redirect behind the form, too, and
 	// that leads to the client.
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
 	_ = view.Execute(w, map[string]any{"Client": client, "People": p.config.People, "Problem": problem})
 }
@@ -334,18 +315,13 @@ func (p *Provider) page(w http.ResponseWriter, status int, redirect, problem str
 // token is the token endpoint (RFC 6749, section 4.1.3; RFC 7636, section 4.6).
 func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-	status, reply := http.StatusBadRequest, map[string]any{"error": "invalid_request"}
-	if r.ParseForm() == nil {
-		status, reply = p.redeem(r)
-	}
+	_ = r.ParseForm()
+	status, reply := p.redeem(r)
 	p.mu.Lock()
 	if basic, _, _ := r.BasicAuth(); len(p.requests) < maxRecords {
 		p.requests = append(p.requests, TokenRequest{Basic: basic, Form: r.PostForm, Query: r.URL.Query(), Status: status})
 	}
 	p.mu.Unlock()
-	if status == http.StatusUnauthorized {
-		w.Header().Set("WWW-Authenticate", `Basic realm="devidp"`)
-	}
 	writeJSON(w, status, "no-store", reply)
 }
 
@@ -385,9 +361,7 @@ func (p *Provider) redeem(r *http.Request) (int, map[string]any) {
 	if err != nil {
 		return refuse(http.StatusInternalServerError, "server_error")
 	}
-	reply := map[string]any{
-		"access_token": access, "expires_in": 3599, "scope": g.scope, "token_type": "Bearer", "id_token": idToken,
-	}
+	reply := map[string]any{"access_token": access, "expires_in": 3599, "scope": g.scope, "token_type": "Bearer", "id_token": idToken}
 	edit(fault.Reply, reply)
 	return http.StatusOK, reply
 }
@@ -397,29 +371,22 @@ func (p *Provider) idToken(g *grant, access string) (string, error) {
 	now := p.config.Now()
 	hash := sha256.Sum256([]byte(access))
 	claims := map[string]any{
-		"iss":     p.config.Issuer,
-		"azp":     g.client,
-		"aud":     g.client,
-		"sub":     g.person.Subject,
+		"iss": p.config.Issuer, "azp": g.client, "aud": g.client, "sub": g.person.Subject,
 		"at_hash": base64.RawURLEncoding.EncodeToString(hash[:16]),
-		"iat":     now.Unix(),
-		"exp":     now.Add(tokenLifetime).Unix(),
+		"iat":     now.Unix(), "exp": now.Add(tokenLifetime).Unix(),
 	}
-	if g.nonce != "" {
-		claims["nonce"] = g.nonce
-	}
-	if g.person.HostedDomain != "" {
-		claims["hd"] = g.person.HostedDomain
-	}
+	optional := map[string]string{"nonce": g.nonce, "hd": g.person.HostedDomain}
 	scopes := strings.Fields(g.scope)
+	if slices.Contains(scopes, "profile") {
+		optional["name"], optional["picture"] = g.person.Name, g.person.Picture
+	}
+	for name, value := range optional {
+		if value != "" {
+			claims[name] = value
+		}
+	}
 	if slices.Contains(scopes, "email") {
 		claims["email"], claims["email_verified"] = g.person.Email, !g.person.Unverified
-	}
-	if slices.Contains(scopes, "profile") {
-		claims["name"] = g.person.Name
-		if g.person.Picture != "" {
-			claims["picture"] = g.person.Picture
-		}
 	}
 	edit(p.current().Claims, claims)
 	id, private := p.SigningKey() // only now: the edit may have turned the keys
@@ -437,13 +404,8 @@ func edit[T any](f func(T), v T) {
 }
 
 func writeJSON(w http.ResponseWriter, status int, caching string, v any) {
-	body, err := json.Marshal(v)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.Header().Set("Cache-Control", caching)
 	w.WriteHeader(status)
-	_, _ = w.Write(body)
+	_ = json.NewEncoder(w).Encode(v)
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/big"
 	"net/http"
@@ -90,23 +91,14 @@ func (p *Provider) WithdrawKeys() {
 // sign makes a compact JWS by hand (RFC 7515, section 5.1): a library would refuse
 // to make most of what tests need.
 func sign(header, claims map[string]any, private *rsa.PrivateKey, instead func([]byte) []byte) (string, error) {
-	h, err := json.Marshal(header)
-	if err != nil {
-		return "", fmt.Errorf("devidp: header: %w", err)
-	}
-	c, err := json.Marshal(claims)
-	if err != nil {
-		return "", fmt.Errorf("devidp: claims: %w", err)
-	}
+	h, bad1 := json.Marshal(header)
+	c, bad2 := json.Marshal(claims)
 	b64 := base64.RawURLEncoding.EncodeToString
 	input := b64(h) + "." + b64(c)
 	if instead != nil {
-		return input + "." + b64(instead([]byte(input))), nil
+		return input + "." + b64(instead([]byte(input))), errors.Join(bad1, bad2)
 	}
 	sum := sha256.Sum256([]byte(input))
-	signature, err := rsa.SignPKCS1v15(nil, private, crypto.SHA256, sum[:])
-	if err != nil {
-		return "", fmt.Errorf("devidp: signing: %w", err)
-	}
-	return input + "." + b64(signature), nil
+	signature, bad3 := rsa.SignPKCS1v15(nil, private, crypto.SHA256, sum[:])
+	return input + "." + b64(signature), errors.Join(bad1, bad2, bad3)
 }
