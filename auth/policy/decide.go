@@ -203,6 +203,9 @@ func canonical(email string) bool {
 	}
 	for i := range len(email) {
 		c := email[i]
+		if 'a' <= c && c <= 'z' {
+			continue
+		}
 		if c <= ' ' || c >= 0x7f || 'A' <= c && c <= 'Z' || c == '@' && i != at || strings.IndexByte(`"(),:;<>[\]`, c) >= 0 {
 			return false
 		}
