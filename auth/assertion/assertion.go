@@ -48,6 +48,8 @@ const (
 	maxTotal = 8 << 10
 	// maxTold bounds how many sessions' headers are kept, at about 1 KiB each.
 	maxTold = 10_000
+	// maxSet bounds Config.Set.
+	maxSet = 100
 	// signedFor is how long one assertion is reused. With it an assertion that an
 	// upstream receives is good for four minutes at least.
 	signedFor = time.Minute
@@ -107,6 +109,9 @@ func New(c Config) (*Teller, error) {
 				return nil, fmt.Errorf("profile %s: %w", name, err)
 			}
 		}
+	}
+	if len(c.Set) > maxSet {
+		return nil, fmt.Errorf("%d headers to set (want at most %d)", len(c.Set), maxSet)
 	}
 	folded := make(map[string]string)
 	for _, name := range slices.Sorted(maps.Keys(c.Set)) {

@@ -77,12 +77,15 @@ func unsettable() []string {
 }
 
 var (
-	errToken      = errors.New("is no header name (want letters, digits and dashes)")
+	errToken      = errors.New("is no header name (want at most 100 letters, digits and dashes)")
 	errUnsettable = errors.New("cannot be set by a template (the connection, the body or the proxy itself depends on it)")
 )
 
+// maxName keeps the trie below within what its links can number.
+const maxName = 100
+
 func checkName(name string) error {
-	if name == "" || strings.ContainsFunc(name, notToken) {
+	if name == "" || len(name) > maxName || strings.ContainsFunc(name, notToken) {
 		return fmt.Errorf("%q %w", name, errToken)
 	}
 	var refused names
@@ -130,6 +133,9 @@ func (n *names) add(pattern string) {
 }
 
 func (n *names) has(name string) bool {
+	if len(n.nodes) == 0 {
+		return false
+	}
 	at := &n.nodes[0]
 	for i := range len(name) {
 		next := at.next[symbol(name[i])]

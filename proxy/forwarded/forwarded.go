@@ -70,6 +70,10 @@ func New(c Config) (*Resolver, error) {
 	if c.PublicURL == nil || c.PublicURL.Hostname() == "" {
 		return nil, errors.New("the public URL has no host")
 	}
+	port, ok := map[string]string{"http": "80", "https": "443"}[c.PublicURL.Scheme]
+	if !ok {
+		return nil, fmt.Errorf("the public URL's scheme is %q (want http or https)", c.PublicURL.Scheme)
+	}
 	r := &Resolver{trustUnix: c.TrustUnix, scheme: c.PublicURL.Scheme}
 	for _, p := range c.Trusted {
 		// Addresses are compared as IPv4 wherever they are, so networks are too.
@@ -84,15 +88,11 @@ func New(c Config) (*Resolver, error) {
 		}
 		r.trusted = append(r.trusted, p.Masked())
 	}
-	host, port := c.PublicURL.Host, map[string]string{"http": "80", "https": "443"}[r.scheme]
-	bare, hasDefault := strings.CutSuffix(host, ":"+port)
-	switch {
-	case hasDefault:
-		r.hosts = [2]string{bare, host}
-	case c.PublicURL.Port() == "" && port != "":
-		r.hosts = [2]string{host, host + ":" + port}
-	default:
-		r.hosts = [2]string{host, host}
+	r.hosts = [2]string{c.PublicURL.Host, c.PublicURL.Host}
+	if bare, found := strings.CutSuffix(c.PublicURL.Host, ":"+port); found {
+		r.hosts[0] = bare
+	} else if c.PublicURL.Port() == "" {
+		r.hosts[1] += ":" + port
 	}
 	return r, nil
 }
