@@ -31,8 +31,9 @@ func (h *Handler) whoami(w http.ResponseWriter, r *http.Request, c auth.Client, 
 		h.start(w, r, c, here, false, page.LabelSignIn)
 	case d.Verdict() == policy.Challenge:
 		h.Pages.RenderFor(w, r, c.RequestID, to, page.SignInRequired{})
-	case d.Verdict() == policy.Allow && d.Principal() != nil:
-		s := d.Principal().Session()
+	case d.Verdict() == policy.Allow:
+		p, _ := d.Principal()
+		s := p.Session()
 		h.Pages.RenderFor(w, r, c.RequestID, to, page.Account{
 			Session: s, IdleEnds: h.Sessions.IdleEnds(s), Admin: h.Policy.IsAdmin(&s.Identity), Now: h.Now(),
 		})

@@ -103,8 +103,9 @@ func decodeAttempt(b []byte) (attempt, error) {
 type attempts struct {
 	box    *seal.Box
 	prefix string // the session cookie's name and "-a-"
-	secure bool
 	now    func() time.Time
+	// cookie writes a Set-Cookie line with the session cookie's attributes.
+	cookie func(name, value string, lifetime time.Duration) string
 }
 
 // held is an attempt cookie of ours as the browser sent it.
@@ -176,21 +177,15 @@ func (s *attempts) add(w http.ResponseWriter, r *http.Request, a attempt) error 
 	for _, name := range dead {
 		s.delete(w, name)
 	}
-	s.set(w, name, value, int(a.expires.Sub(a.created).Seconds()))
+	s.set(w, name, value, a.expires.Sub(a.created))
 	return nil
 }
 
 // clear deletes the cookie of the attempt that a state names.
 func (s *attempts) clear(w http.ResponseWriter, a *attempt) { s.delete(w, s.prefix+a.id()) }
 
-func (s *attempts) delete(w http.ResponseWriter, name string) { s.set(w, name, "", -1) }
+func (s *attempts) delete(w http.ResponseWriter, name string) { s.set(w, name, "", 0) }
 
-func (s *attempts) set(w http.ResponseWriter, name, value string, maxAge int) {
-	if maxAge == 0 {
-		maxAge = 1 // a lifetime below a second; zero would mean "none given"
-	}
-	http.SetCookie(w, &http.Cookie{
-		Name: name, Value: value, Path: "/", MaxAge: maxAge,
-		Secure: s.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
-	})
+func (s *attempts) set(w http.ResponseWriter, name, value string, lifetime time.Duration) {
+	w.Header().Add("Set-Cookie", s.cookie(name, value, lifetime))
 }

@@ -185,9 +185,9 @@ func readAnswer(raw string) (answer, bool) {
 
 func providerProblem(reason oidc.Reason) page.Problem {
 	switch reason {
-	case oidc.Unavailable, oidc.Timeout:
+	case oidc.ReasonUnavailable, oidc.ReasonTimeout, oidc.ReasonCanceled:
 		return page.ProviderAway
-	case oidc.BadClient:
+	case oidc.ReasonBadClient:
 		return page.ProviderMisconfigured
 	default:
 		return page.ProviderFailed

@@ -95,9 +95,9 @@ func New(c Config) (*Handler, error) {
 	}
 	return &Handler{Config: c, attempts: attempts{
 		box:    box,
-		prefix: session.NameFor(c.PublicURL) + "-a-",
-		secure: c.PublicURL.Scheme == "https",
+		prefix: c.Sessions.CookieName() + "-a-",
 		now:    c.Now,
+		cookie: c.Sessions.SetCookie,
 	}}, nil
 }
 
