@@ -181,7 +181,7 @@ func (g *Gate) open(challenge policy.Decision, cookieHeader []string) (Decision,
 	case session.Valid:
 		return Decision{}, opened.Session, nil
 	case session.Blocked:
-		challenge.Verdict, challenge.Reason, challenge.Rule = policy.Deny, policy.ReasonBlocked, "users"
+		challenge.Verdict, challenge.Reason, challenge.Rule = policy.Deny, policy.ReasonBlocked, "block"
 		d := Decision{policy: challenge}
 		if opened.Session != nil {
 			d.denied = &opened.Session.Identity
