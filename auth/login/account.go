@@ -20,7 +20,7 @@ func (h *Handler) me(w http.ResponseWriter, r *http.Request, c auth.Client) {
 
 func (h *Handler) whoami(w http.ResponseWriter, r *http.Request, c auth.Client, to page.Audience) {
 	here := page.ParseTarget(r.URL.Path)
-	d, err := h.Gate.Identify(r.Header["Cookie"])
+	d, err := h.Gate.DecideOwn(false, r.Header["Cookie"])
 	if err != nil {
 		h.fail(w, r, c, "look the session up", here, err)
 		return
@@ -32,8 +32,7 @@ func (h *Handler) whoami(w http.ResponseWriter, r *http.Request, c auth.Client, 
 	case d.Verdict() == policy.Challenge:
 		h.Pages.RenderFor(w, r, c.RequestID, to, page.SignInRequired{})
 	case d.Verdict() == policy.Allow:
-		p, _ := d.Principal()
-		s := p.Session()
+		s := d.Principal().Session()
 		h.Pages.RenderFor(w, r, c.RequestID, to, page.Account{
 			Session: s, IdleEnds: h.Sessions.IdleEnds(s), Admin: h.Policy.IsAdmin(&s.Identity), Now: h.Now(),
 		})

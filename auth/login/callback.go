@@ -137,7 +137,7 @@ func (h *Handler) record(ctx context.Context, c auth.Client, e auth.Event) {
 func (h *Handler) unknownAttempt(w http.ResponseWriter, r *http.Request, c auth.Client, state string) {
 	used := h.Spent.has(state)
 	if used {
-		if d, err := h.Gate.Identify(r.Header["Cookie"]); err == nil && d.Verdict() == policy.Allow {
+		if d, err := h.Gate.DecideOwn(false, r.Header["Cookie"]); err == nil && d.Verdict() == policy.Allow {
 			h.Pages.Redirect(w, r, c.RequestID, http.StatusSeeOther, h.Pages.Local(page.Target{}), page.LabelPage)
 			return
 		}

@@ -412,3 +412,6 @@ func away(action string, err error) error {
 	}
 	return fmt.Errorf("%s: %w: %w", action, auth.ErrUnavailable, err)
 }
+
+// IdleEnds returns when a session ends unless it is used.
+func (k *Keeper) IdleEnds(s *auth.Session) time.Time { return s.LastSeen.Add(k.config.Idle) }

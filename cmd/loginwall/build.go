@@ -76,7 +76,7 @@ func (w *wall) build(cfg *config.Config, before *site) (*site, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prepare sessions: %w", err)
 	}
-	decider, err := gate.New(gate.Config{Policy: rules, Sessions: sessions, Revoked: w.revoked, MaxFeedAge: cfg.Session.MaxFeedAge})
+	decider, err := gate.New(gate.Config{Policy: rules, Sessions: sessions, Revoked: w.revoked, Issuer: providerConfig(cfg).Issuer, MaxFeedAge: cfg.Session.MaxFeedAge})
 	if err != nil {
 		return nil, fmt.Errorf("prepare the gate: %w", err)
 	}
