@@ -295,6 +295,7 @@ func denials() map[string]denial {
 		"no_email": {
 			title, "{provider} did not tell an e-mail address of this account, and without one nobody can come in.",
 		},
+		"no_account": {title, "{provider} did not tell which account this is."},
 		"not_listed": {title, "It is not among those that may use {app}, or this part of it."},
 		"group":      {title, "It is in none of the groups that may use {app}, or this part of it."},
 		"deny_list":  {title, "It is on the list of those that may not use {app}."},

@@ -16,7 +16,7 @@ const maxTarget = 1800
 const ownPrefix = "/_auth/"
 
 // A Target is where somebody wants to be after the login: a path and a query on
-// our own origin. The zero value is "/".
+// our own origin. The zero value is "/". Targets can be compared.
 type Target struct{ text string }
 
 // String returns the target in the form that ParseTarget takes.
@@ -52,7 +52,7 @@ func ParseTarget(s string) Target {
 		out = append(out, '?')
 		out = appendEscaped(out, query)
 	}
-	if len(out) > maxTarget {
+	if len(out) > maxTarget || string(out) == "/" {
 		return Target{}
 	}
 	return Target{string(out)}
