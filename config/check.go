@@ -12,11 +12,11 @@ import (
 // check applies the rules that take more than one value to see, and reads the
 // files that the keys name.
 func (d *decoder) check(c *Config) {
+	d.checkAddresses(c)
+	d.checkRoutes(c)
 	d.checkProvider(c)
 	d.checkAllow(c)
-	d.checkRoutes(c)
 	d.checkHeaders(c)
-	d.checkAddresses(c)
 	d.checkSession(c)
 	if c.UpstreamTLS.CAFile != "" {
 		c.UpstreamTLS.CAs = d.authorities("upstream_tls.ca_file", c.UpstreamTLS.CAFile)
@@ -26,9 +26,12 @@ func (d *decoder) check(c *Config) {
 	}
 }
 
-// required reports a key that is not in the file, neither as itself nor as a file.
+// required reports a key that is not in the file, neither as itself nor as a
+// file; not when the section that it belongs to is no section.
 func (d *decoder) required(key, do string) {
-	if !d.has(key) && !d.has(key+"_file") {
+	section := key[:max(0, strings.LastIndex(key, "."))]
+	noSection := section != "" && slices.ContainsFunc(d.problems, func(p Problem) bool { return p.Key == section })
+	if !d.has(key) && !d.has(key+"_file") && !d.failed(key) && !d.failed(key+"_file") && !noSection {
 		d.problem(key, "missing", do)
 	}
 }
@@ -36,17 +39,17 @@ func (d *decoder) required(key, do string) {
 const googleIssuer = "https://accounts.google.com"
 
 func (d *decoder) checkProvider(c *Config) {
-	switch {
-	case d.has("google") && d.has("oidc"):
-		d.problem("oidc", "stands beside google", "keep one of the two")
-	case !d.has("google") && !d.has("oidc"):
-		d.problem("google", "missing", "the client from the Google Cloud console: client_id and client_secret_file; or oidc, for another provider")
-	}
 	if c.Google != nil {
 		d.checkGoogle(c.Google)
 	}
 	if c.OIDC != nil {
 		d.checkOIDC(c.OIDC)
+	}
+	switch {
+	case d.has("google") && d.has("oidc"):
+		d.problem("oidc", "stands beside google", "keep one of the two")
+	case !d.has("google") && !d.has("oidc") && !d.failed("google") && !d.failed("oidc"):
+		d.problem("google", "missing", "the client from the Google Cloud console: client_id and client_secret_file; or oidc, for another provider")
 	}
 }
 
@@ -164,6 +167,9 @@ func (d *decoder) checkRoutes(c *Config) {
 	}
 	if missing {
 		d.required("upstream", "the app behind the wall, as in http://127.0.0.1:3000")
+	}
+	if c.Upstream.Kind == UpstreamNone && len(c.TrustedProxies) == 0 && !d.failed("trusted_proxies") {
+		d.warn("upstream", "none leaves forward-auth alone, but trusted_proxies names nobody who may ask", "name the proxy that asks")
 	}
 }
 

@@ -19,7 +19,14 @@ type decoder struct {
 	source
 	env                func(string) (string, bool)
 	problems, warnings Problems
+	// meant lists the keys that unknown ones probably stand for.
+	meant []string
+	// inline is the first key whose secret stands in the file itself.
+	inline string
 }
+
+// maxProblems is where counting stops: more than this is not a configuration.
+const maxProblems = 100
 
 // A field is a key that a section may have.
 type field struct {
@@ -183,23 +190,32 @@ func (d *decoder) unknown(prefix string, k *yaml.Node, fields []field) {
 			near = append(near, f.name+"_file")
 		}
 	}
-	meant := nearest(name, near)
-	if meant == "" {
-		all := keysOf("", reflect.TypeFor[Config]())
-		if meant = nearest(name, all); meant == "" {
-			for _, key := range all {
-				if strings.HasSuffix(key, "."+name) {
-					meant = key
-					break
-				}
-			}
-		}
-	}
 	do := "keys here: " + strings.Join(near, ", ")
-	if meant != "" {
+	if prefix == "" {
+		do = "config.example.yaml has them all"
+	}
+	if meant := nearest(name, near); meant != "" {
+		d.meant = append(d.meant, join(prefix, meant))
+		do = "did you mean " + meant + "?"
+	} else if meant := elsewhere(name); meant != "" && !strings.HasPrefix(prefix, "routes[") {
+		d.meant = append(d.meant, meant)
 		do = "did you mean " + meant + "?"
 	}
 	d.problemAt(at(k), printable(prefix, name), "unknown key", do)
+}
+
+// elsewhere looks for a name in all sections: allowed_domains for allow.domains,
+// client_id for google.client_id.
+func elsewhere(name string) string {
+	all := keysOf("", reflect.TypeFor[Config]())
+	if meant := nearest(name, all); meant != "" {
+		return meant
+	}
+	i := slices.IndexFunc(all, func(key string) bool { return strings.HasSuffix(key, "."+name) })
+	if i < 0 {
+		return ""
+	}
+	return all[i]
 }
 
 // printable is the full key for a message; a name that does not look like one may
@@ -306,6 +322,9 @@ func (d *decoder) scalar(key string, n *yaml.Node, v reflect.Value, kind string)
 		return
 	}
 	_, isSecret := v.Interface().(Secret)
+	if isSecret && !hidden && d.inline == "" {
+		d.inline = key
+	}
 	if err := d.set(v, kind, text); err != nil {
 		subject := "the value"
 		if !isSecret && quotable(kind, n.Value) {
@@ -360,7 +379,7 @@ func (d *decoder) text(key string, n *yaml.Node, wantBool bool) (text string, hi
 		if set {
 			what = "the environment variable " + name + " is empty"
 		}
-		d.problemAt(at(n), key, what, "")
+		d.problemAt(at(n), key, what, "set it, or write the value here")
 	case strings.Contains(n.Value, "${"):
 		d.problemAt(at(n), key, "holds ${ inside other text", "a whole value may be ${NAME}, with letters, digits and _; a part of one may not")
 	case wantBool && quoted:
@@ -405,6 +424,9 @@ func (d *decoder) fault(p position, key, subject string, err error, hidden bool)
 }
 
 func (d *decoder) problemAt(p position, key, what, do string) {
+	if len(d.problems) == maxProblems {
+		return
+	}
 	d.problems = append(d.problems, Problem{d.file, max(1, p.line), max(1, p.column), key, what, do})
 }
 
@@ -424,10 +446,11 @@ func (d *decoder) has(key string) bool {
 // failed tells whether something is wrong with the key, or with one below it, so
 // that what the Config says of it is not what was meant.
 func (d *decoder) failed(key string) bool {
-	return slices.ContainsFunc(d.problems, func(p Problem) bool {
-		rest, ok := strings.CutPrefix(p.Key, key)
+	below := func(other string) bool {
+		rest, ok := strings.CutPrefix(other, key)
 		return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
-	})
+	}
+	return slices.ContainsFunc(d.problems, func(p Problem) bool { return below(p.Key) }) || slices.ContainsFunc(d.meant, below)
 }
 
 func at(n *yaml.Node) position { return position{n.Line, n.Column} }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -88,6 +89,10 @@ func show(v reflect.Value) string {
 		return p.String()
 	case Store:
 		return p.URL()
+	case Domain:
+		if p.HostedDomain == "" {
+			return p.Name
+		}
 	case slog.Level:
 		return strings.ToLower(p.String())
 	case fmt.Stringer:
@@ -105,6 +110,12 @@ func show(v reflect.Value) string {
 			items[i] = show(v.Index(i))
 		}
 		return "[" + strings.Join(items, ", ") + "]"
+	case reflect.Map:
+		var items []string
+		for _, name := range slices.SortedFunc(slices.Values(v.MapKeys()), byText) {
+			items = append(items, name.String()+": "+show(v.MapIndex(name)))
+		}
+		return "{" + strings.Join(items, ", ") + "}"
 	case reflect.Struct:
 		var items []string
 		for _, f := range fieldsOf(v) {
@@ -117,3 +128,5 @@ func show(v reflect.Value) string {
 		return fmt.Sprint(v.Interface())
 	}
 }
+
+func byText(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) }

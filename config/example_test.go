@@ -15,8 +15,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/loginwall/loginwall/config"
 )
 
 const examplePath = "../config.example.yaml"
@@ -224,13 +222,4 @@ func typeOf(e ast.Expr) (name string, isList bool) {
 		return name, true
 	}
 	return "", false
-}
-
-func mustLoad(t *testing.T, text string) *config.Config {
-	t.Helper()
-	c, _, err := load(t, text)
-	if err != nil {
-		t.Fatalf("%v\n%s", err, text)
-	}
-	return c
 }

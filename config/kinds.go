@@ -245,7 +245,7 @@ func parseClientID(text string) (string, error) {
 }
 
 var (
-	placeholderText = regexp.MustCompile(`^(<.*>|\{\{.*\}\}|\[.*\]|\$\{?[A-Z_][A-Z0-9_]*\}?|\$\(.*\)|(GOCSPX)?[-_]*([xX]+|\*+|\.+|\?+))$`)
+	placeholderText = regexp.MustCompile(`^(<.*>|\{\{.*\}\}|\[.*\]|\$\{?[A-Z_][A-Z0-9_]*\}?|\$\(.*\)|(GOCSPX)?[-_]*([xX]{3,}|\*{3,}|\.{3,}|\?{3,}))$`)
 	placeholderWord = regexp.MustCompile(`^(change(me|it|this)|replace(me|it|this)?|(put|fill|insert|paste)(me|in|here|it|this)*|fixme|todo|tbd|placeholder|redacted|(gocspx)?(my|your|the)(google|oidc|oauth|oauth2)?(client)?(id|secret|key)(here)?|your.*)$`)
 )
 
@@ -368,18 +368,19 @@ func authority(text string) (host, port string, err error) {
 		}
 		host, port = addr.String(), rest
 	} else {
-		host, port = text, ""
-		if i := strings.IndexByte(text, ':'); i >= 0 {
-			host, port = text[:i], text[i:]
+		if strings.Count(text, ":") > 1 {
+			return "", "", fault{what: "has more than one colon behind its scheme", do: "an IPv6 address needs brackets"}
 		}
-		if host, err = hostName(host); err != nil {
+		name, _, _ := strings.Cut(text, ":")
+		if host, err = hostName(name); err != nil {
 			return "", "", err
 		}
+		port = text[len(name):]
 	}
 	if port != "" {
 		port = port[1:]
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || port[0] == '0' {
-			return "", "", fault{what: "has no valid port", do: "a number from 1 to 65535 behind the host; an IPv6 address needs brackets"}
+			return "", "", fault{what: "has no valid port", do: "a number from 1 to 65535 behind the host"}
 		}
 	}
 	return host, port, nil
@@ -461,6 +462,9 @@ func parsePublicURL(text string) (*url.URL, error) {
 		return nil, fault{what: "has no valid host", do: "letters, digits, dashes and dots"}
 	}
 	if scheme == "http" && !isLoopback(host) {
+		if port == "80" {
+			port = ""
+		}
 		return nil, fault{
 			what: "is not https", do: "http is only for this machine, as in http://localhost:8080; TLS may end in front of the wall",
 			fix: "write https://" + hostPort("https", host, port) + ", TLS may end in front of the wall; http is only for this machine",
@@ -474,7 +478,10 @@ func (d *decoder) parseUpstream(text string) (Upstream, error) {
 		return Upstream{Kind: UpstreamNone}, nil
 	}
 	if path, ok := strings.CutPrefix(text, "unix:"); ok {
-		f := fault{what: "is not a socket's path", do: "as in unix:/run/app.sock", fix: "write unix:/" + strings.TrimLeft(path, "/")}
+		f := fault{what: "is not a socket's path", do: "as in unix:/run/app.sock"}
+		if bare := strings.TrimLeft(path, "/"); bare != "" {
+			f.fix = "write unix:/" + bare
+		}
 		if err := parseLine(path); err != nil || path == "" || strings.HasPrefix(path, "//") || strings.ContainsAny(path, "@?#") {
 			return Upstream{}, f
 		}
@@ -539,7 +546,7 @@ func parseAddress(text string) (string, error) {
 	}
 	host, port, found := cutLast(text, ":")
 	n, err := strconv.ParseUint(port, 10, 16)
-	if !found || err != nil || strconv.FormatUint(n, 10) != port {
+	if !found || err != nil || strconv.FormatUint(n, 10) != port || strings.Contains(text, "/") {
 		f := fault{what: "is not host:port", do: do}
 		if n, err := strconv.ParseUint(text, 10, 16); err == nil {
 			f.fix = "write :" + strconv.FormatUint(n, 10)
@@ -590,11 +597,14 @@ func parsePrefix(text string) (netip.Prefix, error) {
 	if prefix.Addr().Is4In6() && prefix.Bits() >= 96 {
 		prefix = netip.PrefixFrom(prefix.Addr().Unmap(), prefix.Bits()-96)
 	}
-	widest := 8
-	if prefix.Addr().Is6() && !prefix.Addr().IsPrivate() && !prefix.Addr().IsLinkLocalUnicast() {
-		widest = 16
-	} else if prefix.Addr().Is6() {
+	addr, widest := prefix.Addr(), 8
+	switch {
+	case addr.Is6() && prefix.Contains(netip.AddrFrom16([16]byte{10: 0xff, 11: 0xff})):
+		widest = 97 // holds all of IPv4
+	case addr.Is6() && (addr.IsPrivate() || addr.IsLinkLocalUnicast()):
 		widest = 7 // fc00::/7
+	case addr.Is6():
+		widest = 16
 	}
 	if prefix.Bits() < widest {
 		return netip.Prefix{}, fault{what: "holds everybody, or near enough", do: "name your own proxies: " + do}
@@ -607,7 +617,7 @@ func (d *decoder) parseStore(text string) (Store, error) {
 	path, ok := strings.CutPrefix(text, "sqlite:")
 	switch {
 	case strings.HasPrefix(text, "postgres:") || strings.HasPrefix(text, "postgresql:"):
-		return Store{}, fault{what: "is not in this version", do: do}
+		return Store{}, fault{what: "is a kind of store that is not in this version", do: do}
 	case !ok:
 		f := fault{what: "is not a store", do: do}
 		if !strings.Contains(text, ":") {

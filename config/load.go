@@ -28,6 +28,7 @@ const (
 // source is where a Config came from.
 type source struct {
 	file, folder string
+	mode         fs.FileMode
 	files        []string
 	written      map[string]position
 }
@@ -56,6 +57,9 @@ func Load(path string, env func(name string) (string, bool)) (*Config, []Problem
 		d.mapping("", root, reflect.ValueOf(c).Elem())
 		d.check(c)
 	}
+	if d.inline != "" && d.mode.Perm()&0o007 != 0 {
+		d.warn(d.inline, "a secret stands in a file that is open to every user of this machine", "chmod 0600, or put it into a file of its own")
+	}
 	byLine := func(a, b Problem) int {
 		if a.Line != b.Line {
 			return a.Line - b.Line
@@ -74,15 +78,16 @@ func Load(path string, env func(name string) (string, bool)) (*Config, []Problem
 // parse reads the file as YAML and returns the mapping that is its one document,
 // or nil after a problem.
 func (d *decoder) parse(full string) *yaml.Node {
-	data, _, err := readFile(full, maxFile)
+	data, mode, err := readFile(full, maxFile)
 	if err != nil {
-		do := "name the file with --config or LOGINWALL_CONFIG"
-		if !errors.Is(err, fs.ErrNotExist) {
-			do = ""
+		do := ""
+		if errors.Is(err, fs.ErrNotExist) {
+			do = "name it with --config or LOGINWALL_CONFIG"
 		}
-		d.problems = append(d.problems, Problem{File: d.file, Line: 1, Column: 1, What: err.Error(), Do: do})
+		d.problem("", "the file "+err.Error(), do)
 		return nil
 	}
+	d.mode = mode
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	doc, err := nextDocument(decoder)
 	if err == nil && (len(doc.Content) == 0 || isNull(doc.Content[0])) || errors.Is(err, io.EOF) {
@@ -90,7 +95,7 @@ func (d *decoder) parse(full string) *yaml.Node {
 		return nil
 	}
 	if err != nil {
-		d.problems = append(d.problems, syntaxProblem(d.file, data, err))
+		d.syntax(data, err)
 		return nil
 	}
 	root := doc.Content[0]
@@ -98,13 +103,31 @@ func (d *decoder) parse(full string) *yaml.Node {
 	if second, err := nextDocument(decoder); err == nil {
 		d.problemAt(position{second.Line, second.Column}, "", "a second document begins here", "keep one, and take the line --- out")
 	} else if !errors.Is(err, io.EOF) {
-		d.problems = append(d.problems, syntaxProblem(d.file, data, err))
+		d.syntax(data, err)
 	}
 	if root.Kind != yaml.MappingNode {
 		d.problemAt(at(root), "", "the file is not a list of keys and values", "write lines such as public_url: https://tool.example.com")
 		return nil
 	}
 	return root
+}
+
+// validLines counts the lines at the beginning of data that are YAML by
+// themselves; behind them is what the parser did not like. Its own line is often
+// that of the section around, or the end of the file.
+func validLines(data []byte) int {
+	lines := bytes.SplitAfter(data, []byte("\n"))
+	for n := len(lines) - 1; n > 0; n-- {
+		decoder := yaml.NewDecoder(bytes.NewReader(bytes.Join(lines[:n], nil)))
+		var err error
+		for err == nil {
+			_, err = nextDocument(decoder)
+		}
+		if errors.Is(err, io.EOF) {
+			return n
+		}
+	}
+	return 0
 }
 
 var errParser = errors.New("yaml: not valid YAML")

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -72,30 +73,34 @@ var (
 	yamlText = regexp.MustCompile(`^([a-z ,()-]|'[^a-zA-Z0-9']{1,3}'|YAML)*$`)
 )
 
-// syntaxProblem tells a person what the parser did not like. The parser's own
-// words are used only when they cannot repeat a piece of the file.
-func syntaxProblem(file string, data []byte, err error) Problem {
-	p := Problem{File: file, Line: 1, Column: 1, What: "not valid YAML"}
-	m := yamlError.FindStringSubmatch(err.Error())
-	if m == nil {
-		return p
+// syntax reports what the parser did not like. Its own words are used only when
+// they cannot repeat a piece of the file.
+func (d *decoder) syntax(data []byte, err error) {
+	var text string
+	line := 1
+	if m := yamlError.FindStringSubmatch(err.Error()); m != nil {
+		line, _ = strconv.Atoi(m[1])
+		text = m[2]
 	}
-	if n, err := strconv.Atoi(m[1]); err == nil {
-		p.Line = n
+	if len(data) <= 16<<10 { // the search for the line takes time with the square of it
+		line = validLines(data) + 1
 	}
-	if yamlText.MatchString(m[2]) {
-		p.What += ": " + m[2]
+	what, do := "not valid YAML", ""
+	if yamlText.MatchString(text) {
+		what = strings.TrimSuffix(what+": "+text, ": ")
 	}
-	switch line := lineOf(data, p.Line); {
-	case strings.HasPrefix(m[2], "unknown anchor"):
-		p.What += ": an alias (*name) stands here"
-		p.Do = "aliases are not supported; put quotes around a value that begins with *"
-	case strings.Contains(line, "\t"):
-		p.Do = "there is a tab: indent with blanks"
-	case strings.Contains(line, "${"):
-		p.Do = `inside [ ] and { } write "${NAME}" with quotes`
+	switch source := lineOf(data, line); {
+	case strings.HasPrefix(text, "unknown anchor"):
+		what += ": an alias (*name) stands here"
+		do = "aliases are not supported; put quotes around a value that begins with *"
+	case strings.Contains(source, "\t"):
+		do = "there is a tab: indent with blanks"
+	case strings.Contains(source, "${"):
+		do = `inside [ ] and { } write "${NAME}" with quotes`
+	case strings.Contains(source, "::"):
+		do = `inside [ ] and { } write "::1" with quotes`
 	}
-	return p
+	d.problemAt(position{line, 1}, "", what, do)
 }
 
 func lineOf(data []byte, n int) string {
@@ -118,6 +123,12 @@ func nearest(word string, names []string) string {
 	for _, name := range names {
 		if n := distance(word, fold.Replace(name)); n < limit {
 			best, limit = name, n
+		}
+	}
+	if best == "" && len(word) > 2 { // idle for idle_timeout
+		i := slices.IndexFunc(names, func(name string) bool { return strings.HasPrefix(name, word+"_") || strings.HasPrefix(word, name+"_") })
+		if i >= 0 {
+			best = names[i]
 		}
 	}
 	return best
