@@ -46,7 +46,7 @@ func verified(t *testing.T, token string, keys []byte) (header, claims map[strin
 	if len(found) != 1 {
 		t.Fatalf("%d keys with the id %q", len(found), kid)
 	}
-	parsed, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.ES256})
+	parsed, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.ES256})
 	if err != nil {
 		t.Fatal(err)
 	}
