@@ -21,3 +21,14 @@ func (k *Keeper) OpenedCount() int {
 	k.opened.CleanUp()
 	return k.opened.EstimatedSize()
 }
+
+// Forget makes a cookie's value one that was not seen before.
+func (k *Keeper) Forget(value string) { k.opened.Invalidate(value) }
+
+// Notes are what was last seen.
+type Notes struct{ notes }
+
+// Add and Take are what a Keeper does with them.
+func (n *Notes) Add(all ...auth.Seen) { n.add(all...) }
+
+func (n *Notes) Take() []auth.Seen { return n.take() }
