@@ -20,7 +20,7 @@ var attacks = []string{
 	"https://evilapp.test", "https://app.test%00.evil.test", "https://app.test%2eevil.test",
 	"//%5cevil.test", "/%5cevil.test", "//[::ffff:1.2.3.4]", "//0x7f000001", "//evil%E3%80%82test", "//evil\u3002test", "//\uff45vil.test",
 	"javascript:alert(1)", "java\rscript:alert(1)", "data:text/html,x", "vbscript:x", "blob:x",
-	"/x\r\nSet-Cookie: a=b", "/" + strings.Repeat("a", 64<<10), "/\xff\xfe", "/\xed\xa0\x80", "/x\u2028y", "/x\u0085y",
+	"/x\r\nSet-Cookie: a=b", "/\xff\xfe", "/\xed\xa0\x80", "/x\u2028y", "/x\u0085y",
 	"@evil.test", ".evil.test", ":80@evil.test", "evil.test", "?x", "#x", "", "*", "/.", "/..", "/%2e%2e//evil.test", "/%2E/evil.test",
 	"/%2fevil.test", "/%2F%2Fevil.test", "/%", "/%zz", "/%2", "/a/%2e%2e/b", "/a%2f..%2fb",
 }
@@ -32,6 +32,9 @@ func TestParseTargetAttacks(t *testing.T) {
 			checkStays(t, p, attack)
 			attack = url.QueryEscape(attack)
 		}
+	}
+	if got := page.ParseTarget("/" + strings.Repeat("a", 64<<10)).String(); got != "/" {
+		t.Errorf("64 KiB: got %.60q, want /", got)
 	}
 	for _, attack := range attacks {
 		if attack == "/ /evil.test" { // harmless: a path whose first segment is a blank
