@@ -2,6 +2,7 @@ package session
 
 import (
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -71,7 +72,7 @@ func scan(lines []string, name string, found *[maxValues]string) int {
 			value, _, _ := strings.Cut(line[at+1:], ";")
 			at += 1 + len(value)
 			value = strings.TrimRight(value, " \t")
-			if isAmong(found[:n], value) {
+			if slices.Contains(found[:n], value) {
 				continue
 			}
 			if n == len(found) {
@@ -88,15 +89,6 @@ func scan(lines []string, name string, found *[maxValues]string) int {
 func startsPair(before string) bool {
 	before = strings.TrimRight(before, " \t")
 	return before == "" || before[len(before)-1] == ';'
-}
-
-func isAmong(values []string, value string) bool {
-	for _, v := range values {
-		if v == value {
-			return true
-		}
-	}
-	return false
 }
 
 // SetCookie returns the value of a Set-Cookie header with the attributes that all
