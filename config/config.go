@@ -323,7 +323,7 @@ type Timeouts struct {
 	// For the client to send the next bytes of a body it has announced, or to
 	// take the next bytes of an answer. Streams that are silent because nobody
 	// has anything to say are not touched.
-	Stall time.Duration `yaml:"stall" kind:"positive" default:"120s"`
+	Stall time.Duration `yaml:"stall" kind:"positive" reload:"restart" default:"120s"`
 
 	// For a connection to the upstream, TLS included.
 	Connect time.Duration `yaml:"connect" kind:"positive" default:"10s"`

@@ -23,13 +23,8 @@ func FuzzLoad(f *testing.F) {
 			f.Fatal(err)
 		}
 	}
-	example, err := os.ReadFile(examplePath)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(string(example))
-	f.Add(strings.ReplaceAll(string(example), "\n#", "\n"))
 	f.Add(smallestFile)
+	f.Add(everyKey)
 	f.Add(strings.Replace(smallestFile, "s3cr3t-of-google", "${SECRET}", 1) + "session: {key_file: key, old_key_files: [secret]}\nroutes: [{path: /a/, access: public}]\n")
 	f.Add(strings.Replace(smallestFile, "client_secret: s3cr3t-of-google", "client_secret_file: secret", 1) + "store_file: secret\ncontact: ${SECRET}\nlisten: ${SECRET}\n")
 	f.Add("public_url: ${SECRET}\nupstream: ${SECRET}\ngoogle: {client_id: '${SECRET}', client_secret_file: '${SECRET}', issuer: '${SECRET}'}\n" +

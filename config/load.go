@@ -117,17 +117,32 @@ func (d *decoder) parse(full string) *yaml.Node {
 // that of the section around, or the end of the file.
 func validLines(data []byte) int {
 	lines := bytes.SplitAfter(data, []byte("\n"))
-	for n := len(lines) - 1; n > 0; n-- {
-		decoder := yaml.NewDecoder(bytes.NewReader(bytes.Join(lines[:n], nil)))
-		var err error
-		for err == nil {
-			_, err = nextDocument(decoder)
+	says := func(line []byte) bool {
+		line = bytes.TrimSpace(line)
+		return len(line) > 0 && line[0] != '#'
+	}
+	for n := len(lines) - 1; n >= 0; n-- {
+		if n > 0 && !says(lines[n-1]) {
+			continue // what holds of these lines holds of those before it
 		}
-		if errors.Is(err, io.EOF) {
-			return n
+		if !isYAML(bytes.Join(lines[:n], nil)) {
+			continue
 		}
+		for n < len(lines)-1 && !says(lines[n]) {
+			n++
+		}
+		return n
 	}
 	return 0
+}
+
+func isYAML(data []byte) bool {
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	for {
+		if _, err := nextDocument(decoder); err != nil {
+			return errors.Is(err, io.EOF)
+		}
+	}
 }
 
 var errParser = errors.New("yaml: not valid YAML")

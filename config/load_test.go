@@ -118,8 +118,8 @@ func TestSmallestFileHasTheDocumentedDefaults(t *testing.T) {
 	}
 }
 
-func TestEveryKey(t *testing.T) {
-	c := mustLoad(t, inFolder(t, t.TempDir(), `
+// everyKey gives each key another value than its default. inFolder makes its files.
+const everyKey = `
 public_url: https://Tool.Example.com:8443
 upstream: none
 upstream_tls: {ca_file: upstream-ca.pem}
@@ -167,7 +167,10 @@ contact: Ask Bjørn
 limits: {header_bytes: 1MiB}
 timeouts: {read_header: 1s, idle: 2s, stall: 3s, connect: 4s, response_header: 0s, drain_delay: 5s, drain: 0}
 log: {level: debug, format: text, access: false}
-`))
+`
+
+func TestEveryKey(t *testing.T) {
+	c := mustLoad(t, inFolder(t, t.TempDir(), everyKey))
 	folder := filepath.Dir(c.OIDC.CAFile)
 	if c.UpstreamTLS.CAs == nil || c.OIDC.CAs == nil {
 		t.Fatal("the certificates were not read")
