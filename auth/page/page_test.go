@@ -473,9 +473,16 @@ func TestContent(t *testing.T) {
 
 func TestNewRefuses(t *testing.T) {
 	for _, bad := range []*url.URL{
-		nil, {}, {Scheme: "https"}, {Host: "app.test"}, {Scheme: "ftp", Host: "app.test"}, {Scheme: "https", Host: ":443"},
-		{Scheme: "https", Host: "app.test", Path: "/x"}, {Scheme: "https", Host: "app.test", RawQuery: "x"},
-		{Scheme: "https", Host: "app.test", User: url.User("u")}, {Scheme: "https", Host: "app.test", Fragment: "x"},
+		nil,
+		{},
+		{Scheme: "https"},
+		{Host: "app.test"},
+		{Scheme: "ftp", Host: "app.test"},
+		{Scheme: "https", Host: ":443"},
+		{Scheme: "https", Host: "app.test", Path: "/x"},
+		{Scheme: "https", Host: "app.test", RawQuery: "x"},
+		{Scheme: "https", Host: "app.test", User: url.User("u")},
+		{Scheme: "https", Host: "app.test", Fragment: "x"},
 	} {
 		if _, err := page.New(page.Config{PublicURL: bad}); err == nil {
 			t.Errorf("%v was taken", bad)

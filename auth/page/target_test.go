@@ -158,11 +158,7 @@ func browse(scheme, host, ref string) (origin, path string) {
 		}
 		ref = ref[i+1:]
 		// "https:x" is relative to an https page; "http:x" and "https:/x" name a host.
-		relative = own == scheme && !(slash(0) && slash(1))
-		scheme = own
-		if relative && slash(0) && !slash(1) {
-			relative = true
-		}
+		relative, scheme = own == scheme, own
 	}
 	if !relative || slash(0) && slash(1) {
 		ref = strings.TrimLeft(ref, `/\`)
