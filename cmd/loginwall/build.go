@@ -20,6 +20,7 @@ import (
 	"github.com/loginwall/loginwall/config"
 	"github.com/loginwall/loginwall/proxy"
 	"github.com/loginwall/loginwall/proxy/forwarded"
+	"github.com/loginwall/loginwall/proxy/observe"
 )
 
 // A site is all that one configuration means, built whole before it serves its
@@ -89,14 +90,15 @@ func (w *wall) build(cfg *config.Config, before *site) (*site, error) {
 		provider.discardUnless(before)
 		return nil, err
 	}
-	upstreams, err := upstreams(cfg)
+	upstreams, err := w.upstreams(cfg)
 	if err != nil {
 		provider.discardUnless(before)
 		return nil, err
 	}
 	handler, err := proxy.New(proxy.Config{
 		PublicURL: cfg.PublicURL, Resolver: resolver, Gate: decider, Auth: doors, Sessions: sessions, Pages: pages, Teller: teller,
-		Upstreams: upstreams, Live: w.live, Metrics: w.metrics, AccessLog: w.accessLog(cfg), Log: w.log, Draining: w.draining.Load, Now: w.program.now,
+		Upstreams: upstreams, Live: w.live, Metrics: w.metrics, AccessLog: w.accessLog(cfg), Log: w.log, Draining: w.draining.Load,
+		Stall: cfg.Timeouts.Stall, Now: w.program.now,
 	})
 	if err != nil {
 		provider.discardUnless(before)
@@ -187,9 +189,11 @@ func providerName(cfg *config.Config) string {
 	return cfg.OIDC.Issuer
 }
 
-// newTeller makes the identity headers; without keys, only to check them.
+// newTeller makes the identity headers; without keys, only to check them: then
+// what it would sign is worth nothing.
 func newTeller(cfg *config.Config, keys *seal.Ring, now func() time.Time) (*assertion.Teller, error) {
 	c := assertion.Config{Profiles: cfg.Headers.Profiles, Set: cfg.Headers.Set, PublicURL: cfg.PublicURL.String(), Now: now}
+	c.Keys = [][]byte{make([]byte, assertion.KeySize)}
 	if keys != nil {
 		c.Keys = keys.Derive("assertion", assertion.KeySize)
 	}
@@ -205,4 +209,42 @@ func keyFile(cfg *config.Config) string {
 		return cfg.Session.KeyFile
 	}
 	return cfg.OwnKeyFile()
+}
+
+// upstreams makes one client for each app that the file names. A reload makes
+// them anew: the connections of those before end when nobody uses them.
+func (w *wall) upstreams(cfg *config.Config) (proxy.Upstreams, error) {
+	up := proxy.Upstreams{Routes: map[int]*proxy.Upstream{}}
+	var err error
+	if up.Default, err = w.upstream(cfg, cfg.Upstream); err != nil {
+		return proxy.Upstreams{}, cfg.Problem("upstream", err.Error(), "")
+	}
+	for i, route := range cfg.Routes {
+		one, err := w.upstream(cfg, route.Upstream)
+		if err != nil {
+			return proxy.Upstreams{}, cfg.Problem(fmt.Sprintf("routes[%d].upstream", i), err.Error(), "")
+		}
+		if one != nil {
+			up.Routes[i] = one
+		}
+	}
+	return up, nil
+}
+
+// upstream returns nil for "none" and where none was named.
+func (w *wall) upstream(cfg *config.Config, u config.Upstream) (*proxy.Upstream, error) {
+	if u.URL() == nil {
+		return nil, nil //nolint:nilnil // absence is what the file says
+	}
+	return proxy.NewUpstream(proxy.UpstreamConfig{
+		URL: u.URL(), Socket: u.Path, HTTP2: u.Kind == config.UpstreamH2C, PassHost: cfg.PassHost, RootCAs: cfg.UpstreamTLS.CAs,
+		ConnectTimeout: cfg.Timeouts.Connect, HeaderTimeout: cfg.Timeouts.ResponseHeader, Dialed: w.metrics.UpstreamDial, Now: w.program.now,
+	})
+}
+
+func (w *wall) accessLog(cfg *config.Config) *observe.AccessLog {
+	if !cfg.Log.Access {
+		return nil
+	}
+	return observe.NewAccessLog(w.queue, textLog(cfg.Log.Format, w.program.stderr))
 }

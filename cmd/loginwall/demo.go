@@ -94,7 +94,7 @@ func (p *program) demo(ctx context.Context, listen, upstream string) error {
 		return fmt.Errorf("--listen %s or --upstream %s: %w", listen, upstream, err)
 	}
 	fmt.Fprintf(p.stderr, demoWelcome, publicURL, issuer, file)
-	return p.serve(ctx, cfg)
+	return p.serve(ctx, cfg, nil)
 }
 
 // demoConfig is a configuration as anybody would write it, and a few rules to try.

@@ -12,17 +12,24 @@ import (
 	"github.com/loginwall/loginwall/config"
 )
 
-// load reads the configuration for a subcommand; its warnings go to stderr.
+// load reads the configuration for a subcommand that a person waits for; its
+// warnings go to stderr.
 func (p *program) load(path string) (*config.Config, error) {
+	cfg, warnings, err := p.read(path)
+	for _, w := range warnings {
+		fmt.Fprintln(p.stderr, "warning:", w.Error())
+	}
+	return cfg, err
+}
+
+// read says on stderr what is wrong with the file, a line for each problem.
+func (p *program) read(path string) (*config.Config, []config.Problem, error) {
 	cfg, warnings, err := config.Load(path, p.env)
 	if err != nil {
 		fmt.Fprintln(p.stderr, err)
-		return nil, errSilent
+		return nil, nil, errSilent
 	}
-	for _, w := range warnings {
-		fmt.Fprintln(p.stderr, "warning:", w)
-	}
-	return cfg, nil
+	return cfg, warnings, nil
 }
 
 // rules translates the file into policy's own terms.

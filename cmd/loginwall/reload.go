@@ -91,9 +91,7 @@ func (w *wall) reload(ctx context.Context) {
 		w.log.ErrorContext(ctx, "reload failed; the configuration before stays in force", slog.Any("error", err))
 		return
 	}
-	for _, warning := range warnings {
-		w.log.WarnContext(ctx, "configuration", slog.String("warning", warning.String()))
-	}
+	w.warn(ctx, warnings)
 	w.put(next)
 	for _, change := range config.Diff(before.cfg, cfg) {
 		w.log.InfoContext(ctx, "configuration changed", slog.String("key", change.Key),
@@ -102,5 +100,12 @@ func (w *wall) reload(ctx context.Context) {
 	w.log.InfoContext(ctx, "reloaded")
 	if err := w.store.Record(ctx, auth.Event{At: w.program.now(), Kind: auth.EventReloaded, Actor: "configuration file"}); err != nil && !errors.Is(err, context.Canceled) {
 		w.log.ErrorContext(ctx, "event not recorded", slog.Any("error", err))
+	}
+}
+
+// warn logs what the loader found odd, though not wrong.
+func (w *wall) warn(ctx context.Context, warnings []config.Problem) {
+	for _, warning := range warnings {
+		w.log.WarnContext(ctx, "configuration", slog.String("warning", warning.Error()))
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/loginwall/loginwall/config"
+	"github.com/loginwall/loginwall/proxy"
 	"github.com/loginwall/loginwall/proxy/observe"
 )
 
@@ -25,11 +26,11 @@ func (p *program) serveCommand() *cobra.Command {
 		Short: "Run the wall",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := p.load(path)
+			cfg, warnings, err := p.read(path)
 			if err != nil {
 				return err
 			}
-			return p.serve(c.Context(), cfg)
+			return p.serve(c.Context(), cfg, warnings)
 		},
 	}
 	p.configFlag(c, &path)
@@ -37,12 +38,13 @@ func (p *program) serveCommand() *cobra.Command {
 }
 
 // serve runs a wall until ctx ends, and then drains it.
-func (p *program) serve(ctx context.Context, cfg *config.Config) error {
+func (p *program) serve(ctx context.Context, cfg *config.Config, warnings []config.Problem) error {
 	w, err := p.newWall(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	defer w.close()
+	w.warn(ctx, warnings)
 
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", cfg.Listen)
@@ -52,7 +54,7 @@ func (p *program) serve(ctx context.Context, cfg *config.Config) error {
 	main := w.server(w, cfg)
 	servers := []*http.Server{main}
 	failed := make(chan error, 2)
-	go func() { failed <- main.Serve(listener) }()
+	go func() { failed <- main.Serve(proxy.GuardWrites(listener, cfg.Timeouts.Stall, p.now)) }()
 
 	if cfg.OpsListen != "off" {
 		opsListener, err := lc.Listen(ctx, "tcp", cfg.OpsListen)
@@ -103,7 +105,7 @@ func headerBytes(limit int) int {
 func (w *wall) drain(servers []*http.Server) error {
 	cfg := w.site.Load().cfg
 	w.draining.Store(true)
-	w.log.Info("draining", slog.Duration("delay", cfg.Timeouts.DrainDelay), slog.Duration("limit", cfg.Timeouts.Drain))
+	w.log.Info("draining", slog.String("delay", cfg.Timeouts.DrainDelay.String()), slog.String("limit", cfg.Timeouts.Drain.String()))
 	time.Sleep(cfg.Timeouts.DrainDelay)
 
 	ctx, cancel := context.WithTimeout(context.Background(), cfg.Timeouts.Drain)

@@ -85,7 +85,7 @@ func (p *program) newWall(ctx context.Context, cfg *config.Config) (_ *wall, err
 	if err := follower.Poll(ctx); err != nil {
 		return nil, fmt.Errorf("read what was revoked: %w", err)
 	}
-	w.live = proxy.NewLive(w.revoked, w.metrics)
+	w.live = proxy.NewLive(w.revoked, w.metrics, p.now)
 	first, err := w.build(cfg, nil)
 	if err != nil {
 		return nil, err
@@ -171,7 +171,12 @@ func (w *wall) close() {
 
 // newLogger writes JSON lines, or text for a person at a terminal.
 func newLogger(format config.LogFormat, terminal, to io.Writer, level slog.Leveler) *slog.Logger {
-	options := &slog.HandlerOptions{Level: level}
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey && len(groups) == 0 { // as in the access log
+			a.Value = slog.StringValue(a.Value.Time().UTC().Format("2006-01-02T15:04:05.000Z"))
+		}
+		return a
+	}}
 	if textLog(format, terminal) {
 		return slog.New(slog.NewTextHandler(to, options))
 	}
