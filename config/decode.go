@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"reflect"
 	"regexp"
 	"slices"
@@ -37,6 +38,18 @@ type field struct {
 	file bool
 }
 
+// twin returns the other name of a value that may also stand in a file: of the
+// two only one can be right.
+func (f field) twin(name string) string {
+	switch {
+	case !f.file:
+		return ""
+	case name == f.name:
+		return f.name + "_file"
+	}
+	return f.name
+}
+
 // fieldsOf lists the keys of the section v, those of inlined sections included.
 func fieldsOf(v reflect.Value) []field {
 	var out []field
@@ -58,8 +71,8 @@ func isSection(t reflect.Type) bool {
 	if t.Kind() != reflect.Struct {
 		return false
 	}
-	for i := range t.NumField() {
-		if t.Field(i).Tag.Get("yaml") != "" {
+	for f := range t.Fields() {
+		if f.Tag.Get("yaml") != "" {
 			return true
 		}
 	}
@@ -126,20 +139,10 @@ func (d *decoder) mapping(prefix string, n *yaml.Node, v reflect.Value) {
 			continue
 		}
 		f := fields[i]
-		if !f.file {
-			d.value(key, pair[1], f.value, f.tag.Get("kind"))
-			continue
-		}
-		// Of a secret and the file that holds it only one can be right.
-		other := join(prefix, f.name)
-		if name == f.name {
-			other += "_file"
-		}
-		if p, ok := d.written[other]; ok {
-			d.problem(key, fmt.Sprintf("stands beside %s in line %d", other[len(prefix)+min(1, len(prefix)):], p.line), "keep one of the two")
-			continue
-		}
-		if name == f.name {
+		twin := f.twin(name)
+		if p, ok := d.written[join(prefix, twin)]; ok && twin != "" {
+			d.problem(key, fmt.Sprintf("stands beside %s in line %d", twin, p.line), "keep one of the two")
+		} else if name == f.name {
 			d.value(key, pair[1], f.value, f.tag.Get("kind"))
 		} else {
 			d.fromFile(key, pair[1], f.value)
@@ -149,7 +152,7 @@ func (d *decoder) mapping(prefix string, n *yaml.Node, v reflect.Value) {
 
 // pairs yields the keys and values of a mapping by full key, and reports keys
 // that are no plain text or are there twice.
-func (d *decoder) pairs(prefix string, n *yaml.Node) func(yield func(string, [2]*yaml.Node) bool) {
+func (d *decoder) pairs(prefix string, n *yaml.Node) iter.Seq2[string, [2]*yaml.Node] {
 	return func(yield func(string, [2]*yaml.Node) bool) {
 		seen := map[string]int{}
 		for i := 0; i+1 < len(n.Content); i += 2 {
@@ -301,7 +304,7 @@ func (d *decoder) list(key string, n *yaml.Node, v reflect.Value, kind string) {
 	}
 }
 
-// words decodes a mapping whose keys are the user's own.
+// words decodes a mapping whose keys are the names of headers.
 func (d *decoder) words(key string, n *yaml.Node, v reflect.Value, kind string) {
 	if n.Kind != yaml.MappingNode {
 		d.problemAt(at(n), key, "is "+shape(n)+" where names and values belong", "write them as Name: value")
@@ -309,11 +312,18 @@ func (d *decoder) words(key string, n *yaml.Node, v reflect.Value, kind string) 
 	}
 	v.Set(reflect.MakeMap(v.Type()))
 	for itemKey, pair := range d.pairs(key, n) {
+		if !headerName.MatchString(pair[0].Value) {
+			d.problemAt(at(pair[0]), key, "here stands something that cannot be a header's name", "as in X-User-Id")
+			continue
+		}
 		entry := reflect.New(v.Type().Elem()).Elem()
 		d.value(itemKey, pair[1], entry, kind)
 		v.SetMapIndex(reflect.ValueOf(pair[0].Value), entry)
 	}
 }
+
+// headerName is a token (RFC 9110, section 5.6.2).
+var headerName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")
 
 // scalar decodes a single value.
 func (d *decoder) scalar(key string, n *yaml.Node, v reflect.Value, kind string) {
@@ -321,7 +331,7 @@ func (d *decoder) scalar(key string, n *yaml.Node, v reflect.Value, kind string)
 	if !ok {
 		return
 	}
-	_, isSecret := v.Interface().(Secret)
+	_, isSecret := reflect.TypeAssert[Secret](v)
 	if isSecret && !hidden && d.inline == "" {
 		d.inline = key
 	}
@@ -405,8 +415,8 @@ func variable(text string) (name string, ok bool) {
 // in a message: not when it is something that a secret is easily pasted into, and
 // not when it is a URL that may hold a password.
 func quotable(kind, text string) bool {
-	return kind != "client_id" && kind != "file" && len(text) <= 80 &&
-		!(strings.Contains(text, "@") && strings.ContainsAny(text, "/:"))
+	withPassword := strings.Contains(text, "@") && strings.ContainsAny(text, "/:")
+	return kind != "client_id" && kind != "file" && !withPassword && len(text) <= 80
 }
 
 // fault reports what set did not like. Of hidden texts only the advice that holds

@@ -192,8 +192,7 @@ var errTooLarge = errors.New("is larger than such a file can be")
 // fileError drops the path from an error of package os, and says the common
 // ones in plain words.
 func fileError(err error) error {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pe.Err
 	}
 	switch {

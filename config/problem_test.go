@@ -223,11 +223,12 @@ func TestProblems(t *testing.T) {
 17: routes[8].path: "/%61" is not a plain path (ASCII letters, digits and dashes between single slashes; no % or ;, no dots at the end of a part)
 18: routes[9].path: "//x" is not a plain path (ASCII letters, digits and dashes between single slashes; no % or ;, no dots at the end of a part)
 19: routes[10]: is a single value where keys belong (such as path: …)`},
-		{"headers", smallestFile + "headers: {profiles: ['a b'], set: {X-User: \"a\\nb\", x_user: c, X-Mail: }}\ncontact: \"two\\nlines\"\n", `
+		{"headers", smallestFile + "headers: {profiles: ['a b'], set: {X-User: \"a\\nb\", x_user: c, X-Mail: , \"X:\\n\": d}}\ncontact: \"two\\nlines\"\n", `
 8: headers.profiles[0]: "a b" is not a name (letters, digits and . _ : / -)
 8: headers.set.X-User: "a\nb" holds a character that cannot be seen (one line of plain text)
 8: headers.set.x_user: is the same header as X-User for many apps (keep one of the two)
 8: headers.set.X-Mail: has no value (give one, or take the line out)
+8: headers.set: here stands something that cannot be a header's name (as in X-User-Id)
 9: contact: "two\nlines" holds a character that cannot be seen (one line of plain text)`},
 		{"environment", strings.Replace(smallestFile, "s3cr3t-of-google", "${UNSET}", 1) + "contact: ${EMPTY}\nlisten: ${BLANK}\nstore: sqlite:${SECRET}\nadmins: ['$${SECRET}']\nsession: {max_age: '${SECRET}', idle_timeout: '${}'}\n", `
 5: google.client_secret: the environment variable UNSET is not set (set it, or write the value here)
