@@ -113,8 +113,7 @@ func (p *Policy) Admits(id *auth.Identity) Decision {
 
 // IsAdmin reports whether an account holds the role.
 func (p *Policy) IsAdmin(id *auth.Identity) bool {
-	s := p.stand(id)
-	return s.verdict == Allow && s.admin
+	return p.stand(id).admin
 }
 
 // A standing is what the rules outside the routes say of an account.
@@ -122,7 +121,7 @@ type standing struct {
 	verdict Verdict
 	reason  Reason
 	rule    string
-	admin   bool
+	admin   bool // only where verdict is Allow
 	// owned is false when the address is of a domain under allow.domains, but the
 	// account is not of the Workspace that owns that domain: then no entry for that
 	// address or domain counts, in a route's own list either.

@@ -23,40 +23,31 @@ func ReadPath(escaped string) Path { return Path{escaped, plain(escaped)} }
 // String returns the path as it was sent.
 func (p Path) String() string { return p.raw }
 
-// What a path may hold and still be read alike by all: what RFC 3986, section
-// 3.3, allows unescaped in a segment, without ';' and '$' (see params), and
-// without '*', by which people mean something else when they write it in a rule.
-const plainBytes = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!&'()+,=:@/"
-
+// plain reports whether every parser reads a path alike.
 func plain(path string) bool {
-	if path == "" || path[0] != '/' {
+	if path == "" || path[0] != '/' || path[len(path)-1] == '.' {
 		return false
 	}
-	for i := range len(path) {
-		c := path[i]
-		if c >= utf8.RuneSelf || plainTable[c/64]&(1<<(c%64)) == 0 {
-			return false
-		}
-		if c == '/' && i > 0 && (path[i-1] == '/' || path[i-1] == '.') {
+	for i := 1; i < len(path); i++ {
+		if path[i] == '/' && (path[i-1] == '/' || path[i-1] == '.') || !isPlain(path[i]) {
 			return false
 		}
 	}
-	return path[len(path)-1] != '.'
+	return true
 }
 
-// plainTable is plainBytes as a set of bits.
-var plainTable = func() (t [2]uint64) {
-	for _, c := range []byte(plainBytes) {
-		t[c/64] |= 1 << (c % 64)
-	}
-	return t
-}()
+// isPlain is what RFC 3986, section 3.3, allows unescaped in a segment, without
+// ';' and '$' (see params), and without '*', by which people mean something else
+// when they write it in a rule.
+func isPlain(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("/-._~!&'()+,=:@", c) >= 0
+}
 
 // The bounds on readings: how many, and how long together. What real apps send
-// has fewer than ten; a path beyond either bound counts as matching every rule.
+// has fewer than thirty; a path beyond either bound counts as matching every rule.
 const (
-	maxReadings     = 64
-	maxReadingBytes = 16 << 10
+	maxReadings     = 128
+	maxReadingBytes = 32 << 10
 )
 
 // A step is one small thing that some parser does to a path before it acts on it.
@@ -69,19 +60,31 @@ type step struct {
 }
 
 // Every parser that we know of is some of these steps in some order, some of them
-// more than once; so the readings are what all orders can produce.
-var steps = [...]step{
-	{decode, false},
-	{unreserved, false},
-	{narrow, false},
-	{trim, false},
-	{backslashes, true},
-	{merge, true},
-	{dots, true},
-	{params, true},
-	{truncate, true},
-	{controls, true},
-	{authority, true},
+// more than once; so the readings are what all orders can produce. Two steps must
+// not be made one, even where they look alike: what goes up from "..." in one
+// parser is a name to go up from with ".." in the next.
+func steps() [19]step {
+	return [...]step{
+		{decode, false},
+		{decodeNames, false},
+		{decodeIIS, false},
+		{overlong, false},
+		{narrow, false},
+		{blanks, false},
+		{tails, false},
+		{backslashes, true},
+		{merge, true},
+		{dots, true},
+		{looseDots, true},
+		{params, true},
+		{streams, true},
+		{cut("\x00"), true},
+		{cut("?"), true},
+		{cut("#"), true},
+		{tabs, true},
+		{controls, true},
+		{authority, true},
+	}
 }
 
 // readings returns the path as sent and all other ways to read it, whether it is
@@ -95,7 +98,7 @@ func (p Path) readings() (readings []string, odd, all bool) {
 	size := len(p.raw)
 	for i := 0; i < len(readings); i++ {
 		from := readings[i]
-		for _, s := range steps {
+		for _, s := range steps() {
 			to := s.do(from)
 			if to == from {
 				continue
@@ -119,7 +122,7 @@ func (p Path) readings() (readings []string, odd, all bool) {
 func malformed(raw string) bool {
 	for i := range len(raw) {
 		if raw[i] == '%' {
-			if _, n := escape(raw[i:]); n != len("%2e") {
+			if _, ok := hex(raw[i+1:], 2); !ok {
 				return true
 			}
 		}
@@ -127,94 +130,81 @@ func malformed(raw string) bool {
 	return false
 }
 
-// decode undoes one layer of percent-encoding, %uXXXX of IIS included, and leaves
-// alone what escapes nothing, so that %%32%65 becomes %2e.
-func decode(s string) string { return unescape(s, func(rune) bool { return true }) }
-
-// unreserved decodes only what RFC 3986, section 6.2.2.2, lets every normalizer
-// decode; it matters since dots may be resolved before slashes are decoded.
-func unreserved(s string) string {
-	return unescape(s, func(r rune) bool {
-		return r < utf8.RuneSelf && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("-._~", r))
-	})
+// decode undoes one layer of percent-encoding, and leaves alone what escapes
+// nothing, so that %%32%65 becomes %2e.
+func decode(s string) string {
+	return unescape(s, "%", 2, func(b *strings.Builder, r rune) bool { return b.WriteByte(byte(r)) == nil })
 }
 
-func unescape(s string, wanted func(rune) bool) string {
-	if !strings.Contains(s, "%") {
+// decodeNames is decode for those who keep %2F as a part of a name: they resolve
+// dots while it is still none of their slashes.
+func decodeNames(s string) string {
+	return unescape(s, "%", 2, func(b *strings.Builder, r rune) bool { return r != '/' && b.WriteByte(byte(r)) == nil })
+}
+
+// decodeIIS undoes %uXXXX.
+func decodeIIS(s string) string {
+	write := func(b *strings.Builder, r rune) bool { b.WriteRune(r); return true }
+	return unescape(unescape(s, "%u", 4, write), "%U", 4, write)
+}
+
+// unescape replaces mark and that many hexadecimal digits by what write makes of
+// the number, unless it says no.
+func unescape(s, mark string, digits int, write func(*strings.Builder, rune) bool) string {
+	if !strings.Contains(s, mark) {
 		return s
 	}
 	var b strings.Builder
 	for i := 0; i < len(s); {
-		r, n := escape(s[i:])
-		switch {
-		case n == 0 || !wanted(r):
-			b.WriteByte(s[i])
-			i++
-			continue
-		case n == len("%2e"):
-			b.WriteByte(byte(r))
-		default:
-			b.WriteRune(r)
+		if strings.HasPrefix(s[i:], mark) {
+			if r, ok := hex(s[i+len(mark):], digits); ok && write(&b, r) {
+				i += len(mark) + digits
+				continue
+			}
 		}
-		i += n
+		b.WriteByte(s[i])
+		i++
 	}
 	return b.String()
 }
 
-// escape reads the escape that s begins with; n is its length, 0 if there is none.
-func escape(s string) (r rune, n int) {
-	digits := 2
-	switch {
-	case len(s) < 3 || s[0] != '%':
-		return 0, 0
-	case s[1] == 'u' || s[1] == 'U':
-		s, digits, n = s[1:], 4, 1
+// hex reads the number that s begins with.
+func hex(s string, digits int) (r rune, ok bool) {
+	if len(s) < digits {
+		return 0, false
 	}
-	if len(s) < 1+digits {
-		return 0, 0
-	}
-	for _, c := range []byte(s[1 : 1+digits]) {
+	for _, c := range []byte(s[:digits]) {
 		d := strings.IndexByte("0123456789abcdef", c|0x20)
 		if d < 0 {
-			return 0, 0
+			return 0, false
 		}
 		r = r<<4 | rune(d)
 	}
-	return r, n + 1 + digits
+	return r, true
 }
 
-// narrow writes in ASCII what some decoders and file systems take for it: overlong
-// UTF-8, fullwidth forms, look-alikes of separators, and the few letters outside
-// ASCII whose other case is inside.
-func narrow(s string) string {
-	ascii := true
-	for i := range len(s) {
-		ascii = ascii && s[i] < utf8.RuneSelf
-	}
-	if ascii {
+// overlong decodes ASCII that is written in more bytes of UTF-8 than it needs. Of
+// the last byte only six bits count, as for the decoders that fell for %c1%1c.
+func overlong(s string) string {
+	if isASCII(s) {
 		return s
 	}
 	var b strings.Builder
 	for i := 0; i < len(s); {
-		if c, n := overlong(s[i:]); n > 0 {
-			b.WriteByte(c)
-			i += n
+		n := overlongLen(s[i:])
+		if n == 0 {
+			b.WriteByte(s[i])
+			i++
 			continue
 		}
-		r, n := utf8.DecodeRuneInString(s[i:])
-		if short := shorten(r); r == utf8.RuneError || short == r {
-			b.WriteString(s[i : i+n])
-		} else {
-			b.WriteRune(short)
-		}
+		b.WriteByte(s[i+n-2]<<6&0x40 | s[i+n-1]&0x3f)
 		i += n
 	}
 	return b.String()
 }
 
-// overlong reads an ASCII character written in more bytes than it needs. Of the
-// last byte only six bits count, as for the decoders that fell for %c1%1c.
-func overlong(s string) (c byte, n int) {
+func overlongLen(s string) int {
+	n := 0
 	switch s[0] {
 	case 0xc0, 0xc1:
 		n = 2
@@ -228,17 +218,37 @@ func overlong(s string) (c byte, n int) {
 		n = 6
 	}
 	if n == 0 || len(s) < n || n > 2 && s[n-2]&^1 != 0x80 {
-		return 0, 0
+		return 0
 	}
 	for i := 1; i < n-2; i++ {
 		if s[i] != 0x80 {
-			return 0, 0
+			return 0
 		}
 	}
-	return s[n-2]<<6&0x40 | s[n-1]&0x3f, n
+	return n
 }
 
-func shorten(r rune) rune {
+// narrow writes in ASCII what some runtimes and file systems take for it:
+// fullwidth forms, look-alikes of separators, and the few letters outside ASCII
+// whose other case is inside.
+func narrow(s string) string {
+	if isASCII(s) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); {
+		r, n := utf8.DecodeRuneInString(s[i:])
+		if r == utf8.RuneError {
+			b.WriteString(s[i : i+n]) // as it is: strings.Map would write three bytes
+		} else {
+			b.WriteRune(narrowRune(r))
+		}
+		i += n
+	}
+	return b.String()
+}
+
+func narrowRune(r rune) rune {
 	switch {
 	case 0xff01 <= r && r <= 0xff5e: // fullwidth forms
 		return r - 0xff01 + '!'
@@ -257,13 +267,27 @@ func shorten(r rune) rune {
 	return r
 }
 
-// trim takes blanks around a segment and dots behind it away, as Windows does.
-func trim(s string) string {
-	return eachSegment(s, func(seg string) string {
-		if strings.Trim(seg, ".") == "" {
-			return seg // what dots mean is for dots to say
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
 		}
-		return strings.Trim(strings.TrimRight(seg, ". "), " ")
+	}
+	return true
+}
+
+// blanks takes them away around segments.
+func blanks(s string) string {
+	return eachSegment(s, " ", func(segment string) string { return strings.Trim(segment, " ") })
+}
+
+// tails takes dots and blanks away behind the names of segments, as Windows does.
+func tails(s string) string {
+	return eachSegment(s, ". ", func(segment string) string {
+		if strings.Trim(segment, ".") == "" {
+			return segment // what dots alone mean is for others to say
+		}
+		return strings.TrimRight(segment, ". ")
 	})
 }
 
@@ -278,21 +302,37 @@ func merge(s string) string {
 }
 
 // dots resolves dot segments as RFC 3986, section 5.2.4, does: an empty segment
-// is one that ".." can go up from. With blanks or three dots and more, they are
-// parents too, for somebody.
+// is one that ".." goes up from.
 func dots(s string) string {
-	if !strings.Contains(s, ".") {
+	return resolve(s, func(segment string) string { return segment })
+}
+
+// looseDots takes dots with blanks among them for dot segments too, and more than
+// two dots for two.
+func looseDots(s string) string {
+	return resolve(s, func(segment string) string {
+		bare := strings.ReplaceAll(segment, " ", "")
+		if len(bare) > 2 && strings.Trim(bare, ".") == "" {
+			return ".."
+		}
+		return bare
+	})
+}
+
+func resolve(s string, meaning func(segment string) string) string {
+	if !strings.Contains(s, "/.") && !strings.Contains(s, "/ ") {
 		return s
 	}
 	var out []string
 	segments := strings.Split(s, "/")[1:]
-	for i, seg := range segments {
-		switch bare := strings.ReplaceAll(seg, " ", ""); {
-		case bare == "" || strings.Trim(bare, ".") != "":
-			out = append(out, seg)
-			continue
-		case bare != ".":
+	for i, segment := range segments {
+		switch meaning(segment) {
+		case ".":
+		case "..":
 			out = out[:max(len(out)-1, 0)]
+		default:
+			out = append(out, segment)
+			continue
 		}
 		if i == len(segments)-1 {
 			out = append(out, "")
@@ -301,33 +341,48 @@ func dots(s string) string {
 	return "/" + strings.Join(out, "/")
 }
 
-// params takes away what some servers do not count as part of a segment's name:
-// parameters behind ';', and the streams of NTFS (":$DATA", "::$INDEX_ALLOCATION").
+// params takes away what stands behind ';' in a segment.
 func params(s string) string {
-	return eachSegment(s, func(seg string) string {
-		seg, _, _ = strings.Cut(seg, ";")
-		if name, _, found := strings.Cut(seg, ":$"); found {
-			seg = strings.TrimRight(name, ":")
-		}
-		return seg
+	return eachSegment(s, ";", func(segment string) string {
+		name, _, _ := strings.Cut(segment, ";")
+		return name
 	})
 }
 
-// truncate ends the path where C, or a second parser of URLs, would.
-func truncate(s string) string {
-	if i := strings.IndexAny(s, "\x00?#"); i >= 0 {
-		return s[:i]
-	}
-	return s
+// streams takes away the streams of NTFS: ":$DATA", "::$INDEX_ALLOCATION".
+func streams(s string) string {
+	return eachSegment(s, "$", func(segment string) string {
+		if name, _, found := strings.Cut(segment, ":$"); found {
+			return strings.TrimRight(name, ":")
+		}
+		return segment
+	})
 }
 
-// controls drops what the WHATWG URL parser and others drop: tabs, line ends and
-// other control characters.
+// cut ends the path at a mark: NUL, where C does, or what a second parser of URLs
+// takes for the beginning of a query or fragment.
+func cut(mark string) func(string) string {
+	return func(s string) string {
+		before, _, _ := strings.Cut(s, mark)
+		return before
+	}
+}
+
+// tabs drops what the URL standard's parser drops: tabs and line ends.
+func tabs(s string) string {
+	return drop(s, func(c byte) bool { return c == '\t' || c == '\n' || c == '\r' })
+}
+
+// controls drops every control character.
 func controls(s string) string {
+	return drop(s, func(c byte) bool { return c < ' ' || c == 0x7f })
+}
+
+func drop(s string, unwanted func(byte) bool) string {
 	var b strings.Builder
 	for i := range len(s) {
-		if c := s[i]; c >= ' ' && c != 0x7f {
-			b.WriteByte(c)
+		if !unwanted(s[i]) {
+			b.WriteByte(s[i])
 		}
 	}
 	return b.String()
@@ -343,10 +398,14 @@ func authority(s string) string {
 	return "/" + rest
 }
 
-func eachSegment(s string, do func(string) string) string {
+// eachSegment does not look at segments where none of these characters is.
+func eachSegment(s, chars string, do func(segment string) string) string {
+	if !strings.ContainsAny(s, chars) {
+		return s
+	}
 	segments := strings.Split(s, "/")
-	for i, seg := range segments {
-		segments[i] = do(seg)
+	for i, segment := range segments {
+		segments[i] = do(segment)
 	}
 	return strings.Join(segments, "/")
 }

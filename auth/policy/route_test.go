@@ -187,6 +187,28 @@ func TestRouteNarrowsTheList(t *testing.T) {
 	wantReason(t, p.Admits(bob()), "")
 }
 
+// A domain in a route's own list means the Workspace too.
+func TestPOL161RouteWithADomain(t *testing.T) {
+	r := policy.Rules{Google: true, Everyone: true, Routes: []policy.Route{{Path: "/staff/", Allow: &policy.List{
+		Domains: []policy.Domain{{Name: "example.com"}, {Name: "brand.com", HostedDomain: "example.com"}},
+		Emails:  []string{"bob@example.com"},
+	}}}}
+	p := compile(t, r)
+	for _, tt := range []struct {
+		email, hd string
+		want      policy.Reason
+	}{
+		{"alice@example.com", "example.com", ""},
+		{"alice@brand.com", "example.com", ""},
+		{"alice@example.com", "", policy.ReasonHosted},
+		{"bob@example.com", "", policy.ReasonHosted},
+		{"alice@brand.com", "brand.com", policy.ReasonHosted},
+	} {
+		wantReason(t, p.Decide(get("/staff/"), person(tt.email, tt.hd)), tt.want)
+		wantReason(t, p.Decide(get("/"), person(tt.email, tt.hd)), "")
+	}
+}
+
 func TestCompileRefuses(t *testing.T) {
 	ok := policy.List{Domains: domains("example.com")}
 	route := func(rs ...policy.Route) policy.Rules { return policy.Rules{Google: true, Allow: ok, Routes: rs} }
