@@ -33,9 +33,6 @@ func (c Change) String() string {
 	return line
 }
 
-// LogValue implements slog.LogValuer.
-func (c Change) LogValue() slog.Value { return slog.StringValue(c.String()) }
-
 // Diff tells what changed from old to new, in the order of the documentation.
 func Diff(old, new *Config) []Change {
 	var out []Change

@@ -155,7 +155,8 @@ func parseLevel(text string) (slog.Level, error) {
 		return 0, err
 	}
 	var level slog.Level
-	return level, level.UnmarshalText([]byte(word))
+	err = level.UnmarshalText([]byte(word))
+	return level, err
 }
 
 func parseDuration(kind, text string) (time.Duration, error) {
@@ -245,8 +246,8 @@ func parseClientID(text string) (string, error) {
 }
 
 var (
-	placeholderText = regexp.MustCompile(`^(<.*>|\{\{.*\}\}|\[.*\]|\$\{?[A-Z_][A-Z0-9_]*\}?|\$\(.*\)|(GOCSPX)?[-_]*([xX]{3,}|\*{3,}|\.{3,}|\?{3,}))$`)
-	placeholderWord = regexp.MustCompile(`^(change(me|it|this)|replace(me|it|this)?|(put|fill|insert|paste)(me|in|here|it|this)*|fixme|todo|tbd|placeholder|redacted|(gocspx)?(my|your|the)(google|oidc|oauth|oauth2)?(client)?(id|secret|key)(here)?|your.*)$`)
+	placeholderText = regexp.MustCompile(`^((GOCSPX-)?(?i:your)[-_ ].*|<.*>|\{\{.*\}\}|\[.*\]|\$\{?[A-Z_][A-Z0-9_]*\}?|\$\(.*\)|(GOCSPX)?[-_]*([xX]{3,}|\*{3,}|\.{3,}|\?{3,}))$`)
+	placeholderWord = regexp.MustCompile(`^(change(me|it|this)|replace(me|it|this)?|(put|fill|insert|paste)(me|in|here|it|this)*|fixme|todo|tbd|placeholder|redacted|(gocspx)?your(google|oidc|oauth2?)?(client)?(id|secret|key)(here)?)$`)
 )
 
 // isPlaceholder recognises what examples put where a value belongs. Somebody who

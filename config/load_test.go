@@ -399,7 +399,7 @@ func TestSecretFiles(t *testing.T) {
 func TestPlaceholdersAreNoSecrets(t *testing.T) {
 	for _, text := range []string{
 		"changeme", "CHANGE-ME", "change_me!", "your-client-secret", "YOUR_CLIENT_SECRET", "your-client-secret-here", "xxx", "XXXXXXXX", "GOCSPX-xxxxxxxx", "GOCSPX-your-secret",
-		"<client secret>", "<secret>", "{{ secret }}", "TODO", "replace-me", "$CLIENT_SECRET", "...", "***", "placeholder", "my-secret",
+		"<client secret>", "<secret>", "{{ secret }}", "TODO", "replace-me", "$CLIENT_SECRET", "...", "***", "placeholder", "your-app-id",
 	} {
 		for _, key := range []string{"s3cr3t-of-google", "1234-abc.apps.googleusercontent.com"} {
 			if _, _, err := load(t, strings.Replace(smallestFile, key, "'"+text+"'", 1)); err == nil {
@@ -407,7 +407,7 @@ func TestPlaceholdersAreNoSecrets(t *testing.T) {
 			}
 		}
 	}
-	for _, text := range []string{"x", "s3cr3t", "secret", "GOCSPX-3kQ9xxY_example-0123", "client-secret", "test", "$2a$10$abcdef", "correct horse", "yes-0"} {
+	for _, text := range []string{"x", "s3cr3t", "secret", "GOCSPX-3kQ9xxY_example-0123", "client-secret", "my-secret", "yourXk3Q9", "test", "$2a$10$abcdef", "correct horse", "yes-0"} {
 		if _, _, err := load(t, strings.Replace(smallestFile, "s3cr3t-of-google", "'"+text+"'", 1)); err != nil {
 			t.Errorf("%s: %v", text, err)
 		}
