@@ -62,16 +62,13 @@ func (s *Store) Block(ctx context.Context, who Who, by, reason string) (auth.Blo
 			if err := t.block(user, email, by, reason); err != nil {
 				return auth.Block{}, err
 			}
-			// Whoever has a session under the address, even if that account has moved on.
-			victims, err := t.pairs(`SELECT DISTINCT user_id, '' FROM sessions WHERE user_id = $1 OR (email = $2 AND email <> '' AND expires > $3)`, user, email, t.now)
+			// Whoever else holds the address is kept out by it and must sign in anew afterwards.
+			holders, err := t.pairs(`SELECT id, email FROM users WHERE id = $1 OR (email = $2 AND email <> '')`, user, email)
 			if err != nil {
-				return auth.Block{}, fmt.Errorf("read sessions: %w", err)
+				return auth.Block{}, fmt.Errorf("read holders: %w", err)
 			}
-			if user != "" {
-				ended[user] = true
-			}
-			for _, v := range victims {
-				ended[auth.UserID(v[0])] = true
+			for _, h := range holders {
+				ended[auth.UserID(h[0])] = true
 			}
 		}
 		for _, user := range slices.Sorted(maps.Keys(ended)) {

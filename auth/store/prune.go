@@ -10,9 +10,10 @@ import (
 )
 
 const (
-	// pruneBatch is how many rows one transaction of Prune takes away: few
-	// milliseconds' worth, since a sign-in may be waiting.
-	pruneBatch = 200
+	// Prune deletes between fewest and most rows at a time, as many as the disk
+	// manages within its share: a sign-in may be waiting.
+	fewestRows, mostRows = 10, 500
+	pruneShare           = 10 * time.Millisecond
 	// clockSlack is how long a revocation outlives what it revokes, for processes
 	// whose clocks run behind the store's.
 	clockSlack = time.Hour
@@ -59,20 +60,28 @@ func (s *Store) Prune(ctx context.Context) error {
 	return nil
 }
 
-// prune repeats a deletion, whose $2 is the size of a batch, until nothing is left.
+// prune repeats a deletion, whose $2 is how many rows to delete at most, until
+// nothing is left.
 func (s *Store) prune(ctx context.Context, query string, first any, rest ...any) (total int64, err error) {
-	args := append([]any{first, pruneBatch}, rest...)
+	batch := int64(fewestRows)
 	for {
 		start := s.config.Now()
+		args := append([]any{first, batch}, rest...)
 		n, err := write(ctx, s, "prune", func(t *tx) (int64, error) { return t.exec(query, args...) })
 		total += n
-		if err != nil || n < pruneBatch {
+		if err != nil || n < batch {
 			return total, err
+		}
+		took := s.config.Now().Sub(start)
+		if took > pruneShare {
+			batch = max(batch/2, fewestRows)
+		} else if took < pruneShare/2 {
+			batch = min(batch*2, mostRows)
 		}
 		select {
 		case <-ctx.Done():
 			return total, fmt.Errorf("store: prune: %w", ctx.Err())
-		case <-time.After(s.config.Now().Sub(start)):
+		case <-time.After(took):
 		}
 	}
 }

@@ -42,6 +42,9 @@ func (s *Store) SignIn(ctx context.Context, in auth.SignIn) (auth.SignedIn, erro
 		}
 		created = max(created, cutOff+1)
 		expires := created + in.MaxAge.Milliseconds()
+		if _, err := t.exec(`UPDATE counters SET value = $1 WHERE name = 'longest' AND value < $1`, in.MaxAge.Milliseconds()); err != nil {
+			return out, fmt.Errorf("write longest: %w", err)
+		}
 
 		var signIns int64
 		if _, err := t.get(`INSERT INTO users (id, issuer, subject, email, email_verified, name, picture, hosted_domain, search,

@@ -83,7 +83,7 @@ func openSQLite(ctx context.Context, path string, c Config) (_ *engine, err erro
 		return nil, errors.Join(err, e.writer.Close())
 	}
 	e.reader.SetMaxOpenConns(readers)
-	e.reader.SetMaxIdleConns(1)
+	e.reader.SetConnMaxIdleTime(time.Minute)
 	e.verify = func(ctx context.Context) error { return verify(ctx, e.reader, "PRAGMA integrity_check(1)") }
 	if err := prepare(ctx, e.writer, want, upgrade); err != nil {
 		return nil, errors.Join(explain(err), e.reader.Close(), e.writer.Close())
@@ -332,9 +332,7 @@ func connect(path, mode string, pragmas ...string) (*sql.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
-	db := sql.OpenDB(connector)
-	db.SetConnMaxIdleTime(time.Minute)
-	return db, nil
+	return sql.OpenDB(preparing{connector}), nil
 }
 
 // explain adds our word, and what to do, to what SQLite says of a file.
