@@ -32,7 +32,7 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request, c auth.Client
 		return
 	}
 	a, found := h.attempts.find(r, answer.state)
-	if !found || a.issuer != h.Issuer || !h.Spent.use(answer.state, a.expires, h.Now()) {
+	if !found || a.issuer != h.Issuer || !h.Memory.spent.use(answer.state, a.expires, h.Now()) {
 		h.unknownAttempt(w, r, c, answer.state)
 		return
 	}
@@ -48,7 +48,7 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request, c auth.Client
 		h.refuse(w, r, c, string(problem), page.Error{Problem: problem, To: target})
 		return
 	}
-	if !h.Failures.allow(c.Address, h.Now()) {
+	if !h.Memory.failures.allow(c.Address, h.Now()) {
 		w.Header().Set("Retry-After", "60")
 		h.refuse(w, r, c, "too_many_failures", page.Error{Problem: page.TooManyRequests, To: target})
 		return
@@ -57,7 +57,7 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request, c auth.Client
 	defer cancel()
 	who, err := h.Provider.Exchange(ctx, a.request(false), answer.code)
 	if err != nil {
-		h.Failures.add(c.Address, h.Now())
+		h.Memory.failures.add(c.Address, h.Now())
 		h.fail(w, r, c, "exchange the code", target, err)
 		return
 	}
@@ -118,7 +118,7 @@ func (h *Handler) turnAway(w http.ResponseWriter, r *http.Request, c auth.Client
 		slog.String("request_id", c.RequestID), slog.String("client", c.Address), slog.String("user", who.Email),
 		slog.String("user_id", string(who.UserID())), slog.String("reason", string(reason)), slog.String("rule", rule))
 	h.Observe(Outcome{"denied", string(reason)})
-	if h.Failures.denied.AllowN(h.Now(), 1) {
+	if h.Memory.denied.AllowN(h.Now(), 1) {
 		h.record(r.Context(), c, auth.Event{Kind: auth.EventDenied, Actor: who.Email, User: who.UserID(), Email: who.Email, Detail: string(reason)})
 	}
 	h.Pages.Render(w, r, c.RequestID, h.denied(who, reason, target))
@@ -135,7 +135,7 @@ func (h *Handler) record(ctx context.Context, c auth.Client, e auth.Event) {
 // One that has served before is most likely the Back button: somebody who is
 // signed in goes on, with the session as it was.
 func (h *Handler) unknownAttempt(w http.ResponseWriter, r *http.Request, c auth.Client, state string) {
-	used := h.Spent.has(state)
+	used := h.Memory.spent.has(state)
 	if used {
 		if d, err := h.Gate.DecideOwn(false, r.Header["Cookie"]); err == nil && d.Verdict() == policy.Allow {
 			h.Pages.Redirect(w, r, c.RequestID, http.StatusSeeOther, h.Pages.Local(page.Target{}), page.LabelPage)

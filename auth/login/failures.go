@@ -15,37 +15,34 @@ const (
 	failureRate  = rate.Limit(1) // a second
 	// maxFailing bounds how many clients are remembered.
 	maxFailing = 10_000
-	// deniedRate and deniedBurst bound the events that strangers can cause.
-	deniedRate  = rate.Limit(1)
-	deniedBurst = 60
 )
 
-// Failures slows clients whose callbacks keep failing: each such callback makes
+// failures slows clients whose callbacks keep failing: each such callback makes
 // one request of ours to the provider, and a stranger who begins logins of their
-// own could otherwise turn us into an amplifier. It outlives reloads and is safe
-// for concurrent use.
-type Failures struct {
+// own could otherwise turn us into an amplifier. It is safe for concurrent use.
+type failures struct {
 	clients *otter.Cache[string, *rate.Limiter]
-	denied  *rate.Limiter
 }
 
-// NewFailures starts with nobody failing.
-func NewFailures() (*Failures, error) {
-	clients, err := otter.New(&otter.Options[string, *rate.Limiter]{MaximumSize: maxFailing})
+func newFailures() (*failures, error) {
+	clients, err := otter.New(&otter.Options[string, *rate.Limiter]{
+		MaximumSize: maxFailing,
+		Executor:    func(run func()) { run() }, // no goroutines of its own
+	})
 	if err != nil {
 		return nil, err
 	}
-	return &Failures{clients: clients, denied: rate.NewLimiter(deniedRate, deniedBurst)}, nil
+	return &failures{clients}, nil
 }
 
 // allow reports whether the client may try once more.
-func (f *Failures) allow(address string, now time.Time) bool {
+func (f *failures) allow(address string, now time.Time) bool {
 	limiter, failing := f.clients.GetIfPresent(network(address))
 	return !failing || limiter.TokensAt(now) >= 1
 }
 
 // add counts one failure.
-func (f *Failures) add(address string, now time.Time) {
+func (f *failures) add(address string, now time.Time) {
 	limiter, _ := f.clients.ComputeIfAbsent(network(address), func() (*rate.Limiter, bool) {
 		return rate.NewLimiter(failureRate, failureBurst), false
 	})

@@ -25,6 +25,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -50,10 +51,8 @@ type Config struct {
 	Pages    *page.Pages
 	// Ring seals the attempts.
 	Ring *seal.Ring
-	// Spent outlives the Handler.
-	Spent *Spent
-	// Failures outlives the Handler: it slows clients whose callbacks fail.
-	Failures *Failures
+	// Memory outlives the Handler.
+	Memory *Memory
 	// Timeout is how long an attempt may take.
 	Timeout time.Duration
 	// Keys returns the key set of the signed assertion (RFC 7517).
@@ -137,11 +136,9 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, path string, c a
 type endpoint func(http.ResponseWriter, *http.Request, auth.Client)
 
 func (h *Handler) only(w http.ResponseWriter, r *http.Request, c auth.Client, serve endpoint, methods ...string) {
-	for _, m := range methods {
-		if r.Method == m {
-			serve(w, r, c)
-			return
-		}
+	if slices.Contains(methods, r.Method) {
+		serve(w, r, c)
+		return
 	}
 	w.Header().Set("Allow", strings.Join(methods, ", "))
 	h.Pages.Render(w, r, c.RequestID, page.Error{Problem: page.MethodNotAllowed})

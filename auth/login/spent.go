@@ -6,28 +6,27 @@ import (
 	"time"
 )
 
-// Spent remembers which attempts have served, so that each serves once (RFC 6749,
-// section 10.5, for the code; this is the same for the state). It outlives
-// reloads and is safe for concurrent use.
+// spent remembers which attempts have served, so that each serves once (RFC 6749,
+// section 10.5, for the code; this is the same for the state). It is safe for
+// concurrent use.
 //
 // It holds at most its bound; when full, the oldest goes. That cannot be used to
 // replay an attempt usefully: the provider takes a code once, too, and its nonce
 // and verifier bind it to the attempt.
-type Spent struct {
+type spent struct {
 	mu     sync.Mutex
 	limit  int
 	until  map[[sha256.Size]byte]time.Time
 	oldest [][sha256.Size]byte // in the order of use
 }
 
-// NewSpent makes an empty memory of at most limit attempts.
-func NewSpent(limit int) *Spent {
-	return &Spent{limit: limit, until: map[[sha256.Size]byte]time.Time{}}
+func newSpent(limit int) *spent {
+	return &spent{limit: limit, until: map[[sha256.Size]byte]time.Time{}}
 }
 
 // use reports whether state had not been used before, and remembers it until it
 // would expire.
-func (s *Spent) use(state string, expires, now time.Time) bool {
+func (s *spent) use(state string, expires, now time.Time) bool {
 	key := sha256.Sum256([]byte(state))
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -44,7 +43,7 @@ func (s *Spent) use(state string, expires, now time.Time) bool {
 }
 
 // has reports whether state has served.
-func (s *Spent) has(state string) bool {
+func (s *spent) has(state string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, used := s.until[sha256.Sum256([]byte(state))]

@@ -114,7 +114,7 @@ func (w *wall) loginHandler(cfg *config.Config, provider *relyingParty, sessions
 ) (*login.Handler, error) {
 	h, err := login.New(login.Config{
 		PublicURL: cfg.PublicURL, Provider: provider.Provider, Issuer: provider.made.Issuer, Sessions: sessions, Gate: decider, Policy: rules,
-		Pages: pages, Ring: keys, Spent: w.spent, Failures: w.failures, Timeout: cfg.Session.LoginTimeout, Keys: teller.JWKS,
+		Pages: pages, Ring: keys, Memory: w.logins, Timeout: cfg.Session.LoginTimeout, Keys: teller.JWKS,
 		Record: w.store.Record, Began: w.metrics.LoginStarted, Log: w.log, Now: w.program.now,
 		Observe: func(o login.Outcome) { w.metrics.LoginFinished(o.Result, o.Reason) },
 	})

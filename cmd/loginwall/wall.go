@@ -22,9 +22,6 @@ import (
 const (
 	// logQueue bounds the lines that wait while nobody reads the log.
 	logQueue = 4 << 20
-	// maxSpent bounds the memory of attempts that have served: a hundred logins a
-	// second for the ten minutes that an attempt may take.
-	maxSpent = 60_000
 	// pollFeed is how often other processes' revocations are asked for; the promise
 	// is one second.
 	pollFeed = 250 * time.Millisecond
@@ -45,8 +42,7 @@ type wall struct {
 	metrics  *observe.Metrics
 	store    *store.Store
 	revoked  *session.Revocations
-	spent    *login.Spent
-	failures *login.Failures
+	logins   *login.Memory
 	live     *proxy.Live
 	site     atomic.Pointer[site]
 	draining atomic.Bool
@@ -59,7 +55,7 @@ type wall struct {
 // newWall opens the store, reads what was revoked, and puts the first site in
 // force. Nothing is served before all of that has succeeded.
 func (p *program) newWall(ctx context.Context, cfg *config.Config) (_ *wall, err error) {
-	w := &wall{program: p, spent: login.NewSpent(maxSpent)}
+	w := &wall{program: p}
 	w.level.Set(cfg.Log.Level)
 	w.queue = observe.NewQueue(p.stderr, logQueue, func(lines int64) {
 		w.log.Warn("log lines were lost: nobody read them", slog.Int64("lines", lines))
@@ -74,8 +70,8 @@ func (p *program) newWall(ctx context.Context, cfg *config.Config) (_ *wall, err
 
 	w.revoked = session.NewRevocations(p.now)
 	w.metrics = observe.NewMetrics(observe.MetricsConfig{Version: version(), FeedAge: w.revoked.Age, DroppedLines: w.queue.Dropped})
-	if w.failures, err = login.NewFailures(); err != nil {
-		return nil, fmt.Errorf("prepare the limits: %w", err)
+	if w.logins, err = login.NewMemory(); err != nil {
+		return nil, err
 	}
 	w.store, err = store.Open(ctx, store.Config{URL: cfg.Store.URL(), Create: true, Log: w.log, Observe: w.metrics.StoreRequest, Now: p.now})
 	if err != nil {
