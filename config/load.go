@@ -39,9 +39,8 @@ type position struct{ line, column int }
 // env looks up the variables of ${NAME} values (os.LookupEnv). Relative paths in
 // the file are relative to the folder of path.
 //
-// What is odd but works comes back as warnings. The error, when it is about what
-// the files say, is a Problems with everything that is wrong; there is no Config
-// then.
+// What is odd but works comes back as warnings. The error is a Problems with
+// everything that is wrong; there is no Config then.
 func Load(path string, env func(name string) (string, bool)) (*Config, []Problem, error) {
 	full, err := filepath.Abs(path)
 	if err != nil {
@@ -145,7 +144,7 @@ func isYAML(data []byte) bool {
 	}
 }
 
-var errParser = errors.New("yaml: not valid YAML")
+var errParser = errors.New("yaml: the parser gave up")
 
 // nextDocument returns the next document, or io.EOF. A panic of the parser is an
 // error: a file that somebody saves must not take down the wall that watches it.
