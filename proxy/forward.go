@@ -1,0 +1,263 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"mime"
+	"net/http"
+	"net/http/httputil"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/loginwall/loginwall/auth/gate"
+	"github.com/loginwall/loginwall/auth/page"
+	"github.com/loginwall/loginwall/auth/policy"
+	"github.com/loginwall/loginwall/proxy/observe"
+)
+
+var (
+	errInformational = errors.New("the upstream sent too many informational answers")
+	errSwitched      = errors.New("the upstream switched protocols, and nobody had asked for that")
+)
+
+// outbound is the part of an exchange that exists once it is forwarded.
+type outbound struct {
+	// Context is that of the outbound request, canceled by cancel when the exchange
+	// ends or is cut.
+	context.Context //nolint:containedctx // an exchange lives as long as its request
+	cancel          context.CancelCauseFunc
+	begun           time.Time
+	decision        gate.Decision
+	// principal is the decision's; nil on public routes.
+	principal *gate.Principal
+	websocket bool
+	request   requestBody
+	answer    answerBody
+	// trailer is what is sent behind the body; filled when the body has been read.
+	trailer           http.Header
+	bodyRead, bodyBad atomic.Bool
+	registration
+}
+
+// forward sends a request to its upstream. It is the only caller of the reverse
+// proxy, and takes no other decision than one that lets the request in.
+func (h *Handler) forward(x *exchange, d gate.Decision) {
+	if d.Verdict() != policy.Allow || !d.Public() && d.Principal() == nil {
+		panic("proxy: a request that was not let in was about to be forwarded")
+	}
+	x.decision = d
+	x.principal = x.decision.Principal()
+	x.record.Rule = d.Rule()
+	x.isUser(x.principal.Identity())
+
+	up := h.Upstreams.of(d.Route())
+	if up == nil {
+		h.problem(x, page.NotFound)
+		return
+	}
+	if x.websocket = isWebSocket(x.r); !x.websocket {
+		x.r.Header.Del("Upgrade") // any other upgrade is none (RFC 9110, section 7.8)
+	} else if !d.Public() && !h.ourOrigin(x.r) {
+		h.crossOrigin(x)
+		return
+	}
+
+	x.Context, x.cancel = context.WithCancelCause(x.r.Context())
+	h.Live.add(x)
+	if now := h.Live.epoch.Load(); now != x.epoch || now.gate != h.Gate {
+		// Something was revoked, or another configuration came into force, between the
+		// decision and the registration, and Live may have looked before that.
+		if !now.gate.Holds(x.principal, x.judged) {
+			h.redecide(x, now.gate)
+			return
+		}
+	}
+
+	in := x.r.WithContext(x)
+	if in.ContentLength != 0 && in.Body != nil {
+		// An answer may begin before the upload has ended. Without this net/http
+		// would then swallow parts of the upload.
+		_ = http.NewResponseController(x.out.ResponseWriter).EnableFullDuplex() // HTTP/2 always is
+		x.request = requestBody{in.Body, x}
+		in.Body = &x.request
+	}
+	x.begun = h.Now()
+	x.out.proxied = true
+	up.proxy.ServeHTTP(&x.out, in)
+	if in.ContentLength != 0 && !x.bodyRead.Load() {
+		x.boundRest()
+	}
+}
+
+// redecide answers a request that was let in a moment ago and is not any more.
+func (h *Handler) redecide(x *exchange, now *gate.Gate) {
+	d, err := now.Decide(x.judged, x.r.Header["Cookie"])
+	switch {
+	case err != nil:
+		h.unsure(x, err)
+	case d.Verdict() == policy.Allow: // it changed back; whoever tries again gets in
+		h.problem(x, page.Draining)
+	default:
+		h.refuse(x, d)
+	}
+}
+
+// ourOrigin reports whether a WebSocket may be opened on behalf of a session.
+// Browsers send the session's cookie with a WebSocket that any site opens, ask
+// nobody first, and say whose page it is in Origin (RFC 6455, section 10.2). Who
+// sends none is no browser.
+func (h *Handler) ourOrigin(r *http.Request) bool {
+	origin := r.Header["Origin"]
+	return len(origin) == 0 || len(origin) == 1 && origin[0] == h.origin
+}
+
+func (h *Handler) crossOrigin(x *exchange) {
+	x.answerOurselves()
+	h.Metrics.Denied("cross_origin")
+	h.Pages.Render(&x.out, x.r, x.record.RequestID, page.Denied{Email: x.record.User, Reason: "cross_origin"})
+}
+
+// rewrite rebuilds the outbound request. The reverse proxy has copied it from the
+// inbound one and taken the hop-by-hop fields out, so nothing in a Connection
+// header can take away what is set here.
+func (u *Upstream) rewrite(pr *httputil.ProxyRequest) {
+	x := exchangeOf(pr.In.Context())
+	h, out := x.h, pr.Out
+
+	out.URL.Scheme, out.URL.Host, out.URL.User = u.url.Scheme, u.url.Host, nil
+	x.target.put(out.URL)
+	if out.Host = u.host; out.Host == "" {
+		out.Host = h.host
+	}
+
+	header := out.Header
+	h.Teller.Strip(header)
+	stripCookies(header)
+	if x.from.Chain != "" {
+		header["X-Forwarded-For"] = []string{x.from.Chain}
+	}
+	header["X-Forwarded-Host"] = []string{h.host}
+	header["X-Forwarded-Proto"] = []string{x.from.Scheme}
+	header[observe.RequestIDHeader] = []string{x.record.RequestID}
+	header[hopHeader] = []string{h.hop}
+	if x.principal != nil {
+		h.Teller.Set(header, x.principal.Session())
+	}
+
+	out.Trailer = nil
+	if out.Body != nil && out.ContentLength < 0 {
+		out.Trailer = make(http.Header)
+		for name := range pr.In.Trailer {
+			if h.passesTrailer(name) {
+				out.Trailer[name] = nil // announced; the value comes behind the body
+			}
+		}
+		x.trailer = out.Trailer
+	}
+}
+
+// passTrailers takes over the trailers of the request, which are there when its
+// body has been read, before the transport writes them behind it.
+func (x *exchange) passTrailers() {
+	if x.trailer == nil {
+		return
+	}
+	for name, values := range x.r.Trailer {
+		if x.h.passesTrailer(name) {
+			x.trailer[name] = values
+		}
+	}
+}
+
+// passesTrailer says which trailers reach an upstream: none that could be read as
+// a statement of ours, or as a field that must not stand there (RFC 9110, section
+// 6.5.1), since some servers merge them into the header.
+func (h *Handler) passesTrailer(name string) bool {
+	switch name {
+	case "Authorization", "Connection", "Cookie", "Expect", "Host", "Te", "Upgrade", observe.RequestIDHeader:
+		return false
+	}
+	return !h.Teller.Owned(name)
+}
+
+// modifyResponse cleans an answer before anything of it is sent.
+func modifyResponse(res *http.Response) error {
+	x := exchangeOf(res.Request.Context())
+	x.record.Upstream = x.h.Now().Sub(x.begun)
+	x.record.Outcome = observe.Proxied
+	cleanHeader(res.Header)
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		// That it is the protocol which was asked for, ReverseProxy checks; but to it
+		// none is as good as none.
+		if !x.websocket {
+			return errSwitched
+		}
+		x.setStream(webSocket)
+		return nil
+	}
+	cleanHeader(res.Trailer)
+	if x.principal != nil {
+		makePrivate(res.Header)
+		if cookie, due := x.h.Sessions.Touch(x.principal.Session()); due {
+			res.Header.Add("Set-Cookie", cookie)
+		}
+	}
+	if isEventStream(res.Header) {
+		x.setStream(eventStream)
+	}
+	x.answered.Store(true)
+	x.answer = answerBody{res.Body, x, res}
+	res.Body = &x.answer
+	return nil
+}
+
+// isEventStream reports whether an answer goes on for as long as both sides like,
+// so that it does not outlast the session. What has an end may reach it.
+func isEventStream(h http.Header) bool {
+	contentType := h.Get("Content-Type")
+	if h.Get("Content-Length") != "" || contentType == "" {
+		return false
+	}
+	media, _, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		return false
+	}
+	switch media {
+	case "text/event-stream", "multipart/x-mixed-replace", "application/x-ndjson", "application/json-seq":
+		return true
+	}
+	return strings.HasPrefix(media, "application/grpc")
+}
+
+// upstreamFailed answers a request that the upstream did not.
+func upstreamFailed(_ http.ResponseWriter, outreq *http.Request, err error) {
+	x := exchangeOf(outreq.Context())
+	x.out.proxied, x.record.Outcome = false, observe.Failed
+	cause := context.Cause(x)
+	switch {
+	case errors.Is(cause, errInformational):
+		err = cause
+	case x.out.began, x.Err() != nil:
+		// Too late for an answer, or nobody is there to read one.
+		panic(http.ErrAbortHandler)
+	case x.bodyBad.Load():
+		clear(x.out.Header())
+		x.h.problem(x, page.BadRequest)
+		return
+	}
+	clear(x.out.Header())
+	x.h.problem(x, x.upstreamBroke(err))
+}
+
+// upstreamBroke notes a failure of the upstream, unless the client was the cause.
+func (x *exchange) upstreamBroke(err error) page.Problem {
+	problem, kind := failure(err)
+	if cause := context.Cause(x); cause == nil || errors.Is(cause, errInformational) {
+		x.h.Metrics.UpstreamError(kind)
+		x.h.Log.WarnContext(x, "upstream failed", slog.String("request_id", x.record.RequestID),
+			slog.String("kind", kind), slog.Any("error", err))
+	}
+	return problem
+}

@@ -1,0 +1,98 @@
+package proxy
+
+import (
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// GuardWrites returns a listener whose connections fail a write during which the
+// client took no byte for the time of stall: a slow reader may be slow, but not
+// gone. It guards what no handler can see, the last bytes of an answer and what
+// is piped to a WebSocket, and belongs under TLS.
+//
+// The server's own WriteTimeout would instead cut whatever takes long.
+func GuardWrites(l net.Listener, stall time.Duration, now func() time.Time) net.Listener {
+	if stall <= 0 {
+		return l
+	}
+	return &guardedListener{l, stall, now}
+}
+
+type guardedListener struct {
+	net.Listener
+	stall time.Duration
+	now   func() time.Time
+}
+
+func (l *guardedListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &guardedConn{Conn: c, l: l}, nil
+}
+
+type guardedConn struct {
+	net.Conn
+	l *guardedListener
+
+	mu    sync.Mutex // orders the deadline of the stall with one that was set
+	limit time.Time  // what SetWriteDeadline was told last
+}
+
+func (c *guardedConn) Write(p []byte) (int, error) {
+	written := 0
+	for {
+		if err := c.arm(); err != nil {
+			return written, err
+		}
+		n, err := c.Conn.Write(p[written:])
+		written += n
+		if n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) || c.over() {
+			return written, err
+		}
+	}
+}
+
+// arm sets the deadline of the stall, but never behind one that was set: by that
+// a live answer is cut.
+func (c *guardedConn) arm() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	deadline := c.l.now().Add(c.l.stall)
+	if !c.limit.IsZero() && c.limit.Before(deadline) {
+		deadline = c.limit
+	}
+	return c.Conn.SetWriteDeadline(deadline)
+}
+
+func (c *guardedConn) over() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.limit.IsZero() && !c.l.now().Before(c.limit)
+}
+
+// SetWriteDeadline is what net/http and the live streams call.
+func (c *guardedConn) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.limit = t
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// SetDeadline is SetReadDeadline and SetWriteDeadline.
+func (c *guardedConn) SetDeadline(t time.Time) error {
+	return errors.Join(c.Conn.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+// CloseWrite lets net/http end its side before it closes a connection on which
+// the client still sends, so that the client gets to read the answer.
+func (c *guardedConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}

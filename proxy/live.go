@@ -1,0 +1,268 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/loginwall/loginwall/auth/gate"
+	"github.com/loginwall/loginwall/auth/session"
+	"github.com/loginwall/loginwall/proxy/observe"
+)
+
+// Why an exchange was cut.
+var (
+	errRevoked  = errors.New("the session was revoked, or is not let in any more")
+	errExpired  = errors.New("the session has expired")
+	errStalled  = errors.New("the client stood still")
+	errDraining = errors.New("the wall stops")
+)
+
+const (
+	// tick is how often Live looks for what has expired or stands still.
+	tick = 250 * time.Millisecond
+	// ticksPerCheck is after how many ticks everything is decided anew even if
+	// nothing was heard, for the day on which the revocations grow too old.
+	ticksPerCheck = 4
+	liveShards    = 16
+)
+
+// Live knows every request that was let in and has not ended, so that nothing
+// stays open when its session does not. It lives as long as the process, across
+// reloads, and is safe for concurrent use. Its cost to a request is two short
+// locks.
+type Live struct {
+	revoked *session.Revocations
+	metrics *observe.Metrics
+	now     func() time.Time
+	// epoch is replaced, before everything is looked through, whenever something has
+	// changed.
+	epoch atomic.Pointer[epoch]
+	// clock is now, in nanoseconds, as of the last tick: good enough to tell what
+	// stands still.
+	clock  atomic.Int64
+	next   atomic.Uint32
+	shards [liveShards]liveShard
+}
+
+// An epoch is a stretch of time in which no decision changes. Whoever decided in
+// one and finds itself in another has to ask again.
+type epoch struct{ gate *gate.Gate }
+
+type liveShard struct {
+	mu   sync.Mutex
+	head *exchange
+	_    [48]byte // keep shards on cache lines of their own
+}
+
+// NewLive starts with nothing open. Reload must be called before the first
+// request.
+func NewLive(revoked *session.Revocations, metrics *observe.Metrics, now func() time.Time) *Live {
+	l := &Live{revoked: revoked, metrics: metrics, now: now}
+	l.epoch.Store(&epoch{&gate.Gate{}}) // the zero Gate lets nobody in
+	l.clock.Store(now().UnixNano())
+	return l
+}
+
+// Reload has everything that is open decided anew by g, the gate that is in force
+// from now on. Requests that begin after it returns, with any Handler, are held to
+// g.
+func (l *Live) Reload(g *gate.Gate) {
+	l.epoch.Store(&epoch{g})
+	l.check()
+}
+
+// Run watches over what is open until ctx ends.
+func (l *Live) Run(ctx context.Context) {
+	changed, cancel := l.revoked.Subscribe()
+	defer cancel()
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for ticks := 1; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+			l.epoch.Store(&epoch{l.epoch.Load().gate})
+			l.check()
+		case <-ticker.C:
+			l.clock.Store(l.now().UnixNano())
+			l.expire()
+			if ticks++; ticks%ticksPerCheck == 0 {
+				l.check()
+			}
+		}
+	}
+}
+
+// Drain ends WebSockets and event streams, which would not end by themselves.
+func (l *Live) Drain() {
+	l.cutWhere(errDraining, func(x *exchange) bool { return x.stream.Load() != notStream })
+}
+
+// check cuts what the gate does not let in any more.
+func (l *Live) check() {
+	g := l.epoch.Load().gate
+	l.cutWhere(errRevoked, func(x *exchange) bool { return !g.Holds(x.principal, x.judged) })
+}
+
+// expire cuts streams whose session is over, and bodies that stand still.
+func (l *Live) expire() {
+	now := l.now()
+	l.cutWhere(errExpired, func(x *exchange) bool {
+		return x.stream.Load() != notStream && x.principal != nil && !now.Before(x.principal.Session().Expires)
+	})
+	l.cutWhere(errStalled, func(x *exchange) bool { return x.standsStill(now) })
+}
+
+func (l *Live) cutWhere(cause error, match func(*exchange) bool) {
+	var found []*exchange
+	for i := range l.shards {
+		s := &l.shards[i]
+		s.mu.Lock()
+		for x := s.head; x != nil; x = x.after {
+			if match(x) {
+				found = append(found, x)
+			}
+		}
+		s.mu.Unlock()
+	}
+	// Not under the lock of the shard: it may take a moment.
+	for _, x := range found {
+		x.cut(cause)
+	}
+}
+
+// add takes an exchange in, just before it is forwarded.
+func (l *Live) add(x *exchange) {
+	s := &l.shards[l.next.Add(1)%liveShards]
+	x.shard = s
+	s.mu.Lock()
+	if s.head != nil {
+		s.head.before = x
+	}
+	x.after, s.head = s.head, x
+	s.mu.Unlock()
+}
+
+// A registration is an exchange's part in Live.
+type registration struct {
+	shard         *liveShard // nil while not registered
+	before, after *exchange  // guarded by the shard's lock
+	// stream is what kind of stream this is.
+	stream atomic.Int32
+	// answered says that the answer has begun: from then on the client may be silent.
+	answered atomic.Bool
+	// reading and writing are since when the exchange waits for its client, by Live's
+	// clock; zero while it does not.
+	reading, writing atomic.Int64
+
+	mu    sync.Mutex
+	over  bool     // the handler is about to return; guarded by mu, as what follows
+	cause error    // why it was cut
+	conn  net.Conn // of a WebSocket
+}
+
+// The kinds of streams: what may go on for as long as both sides like.
+const (
+	notStream int32 = iota
+	eventStream
+	webSocket
+)
+
+func streamName(kind int32) string {
+	if kind == webSocket {
+		return "websocket"
+	}
+	return "event_stream"
+}
+
+func (x *exchange) setStream(kind int32) {
+	x.stream.Store(kind)
+	x.h.Metrics.Streams(streamName(kind), 1)
+}
+
+// took notes the connection of a WebSocket.
+func (x *exchange) took(conn net.Conn) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.conn = conn
+	if x.cause != nil {
+		closeNow(conn)
+	}
+}
+
+// standsStill reports whether the client has not moved for too long. Only a body
+// that somebody waits for can stand still: once the answer has begun, a client
+// that is silent is listening.
+func (x *exchange) standsStill(now time.Time) bool {
+	if x.h.Stall <= 0 {
+		return false
+	}
+	before := now.Add(-x.h.Stall).UnixNano()
+	reading, writing := x.reading.Load(), x.writing.Load()
+	return reading != 0 && reading < before && !x.answered.Load() || writing != 0 && writing < before
+}
+
+// cut ends an exchange from outside. The upstream sees a canceled request, the
+// client a connection that closes in mid-answer, never a clean end.
+func (x *exchange) cut(cause error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.over || x.cause != nil {
+		return
+	}
+	x.cause = cause
+	x.cancel(cause)
+	if x.conn != nil {
+		closeNow(x.conn)
+		return
+	}
+	// Whoever waits for the client stops waiting. Errors mean that the connection is
+	// closed already.
+	control := http.NewResponseController(x.out.ResponseWriter)
+	past := time.Unix(1, 0)
+	_ = control.SetReadDeadline(past)
+	_ = control.SetWriteDeadline(past)
+}
+
+// closeNow closes a connection without the farewell of TLS, which would wait for a
+// client that does not read.
+func closeNow(conn net.Conn) {
+	if wrapped, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		conn = wrapped.NetConn()
+	}
+	conn.Close()
+}
+
+// leave takes the exchange out, if it was ever in, and returns why it was cut, if
+// it was.
+func (x *exchange) leave() error {
+	if x.shard == nil {
+		return nil
+	}
+	x.shard.mu.Lock()
+	if x.before != nil {
+		x.before.after = x.after
+	} else {
+		x.shard.head = x.after
+	}
+	if x.after != nil {
+		x.after.before = x.before
+	}
+	x.shard.mu.Unlock()
+
+	x.mu.Lock()
+	x.over = true
+	cause := x.cause
+	x.mu.Unlock()
+	x.cancel(nil)
+	if kind := x.stream.Load(); kind != notStream {
+		x.h.Metrics.Streams(streamName(kind), -1)
+	}
+	return cause
+}

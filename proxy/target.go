@@ -1,0 +1,53 @@
+package proxy
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// A target is what a request asks for, byte for byte as it came: no part of it is
+// decoded, cleaned or encoded anew on the way to the upstream.
+type target struct {
+	// path is escaped as the client escaped it, and begins with a slash.
+	path string
+	// query is what stands behind the question mark, if there is one.
+	query    string
+	hasQuery bool
+}
+
+// readTarget splits the target of a request line (RFC 9112, section 3.2) that is
+// in origin-form or in absolute-form, whose authority net/http has moved to
+// r.Host. Everything else is refused: "*", the authority-form of CONNECT, and
+// user info in an authority.
+func readTarget(r *http.Request) (target, bool) {
+	raw := r.RequestURI
+	if !strings.HasPrefix(raw, "/") {
+		if r.URL.Host == "" || r.URL.User != nil || r.URL.Scheme != "http" && r.URL.Scheme != "https" {
+			return target{}, false
+		}
+		_, raw, _ = strings.Cut(raw, "://")
+		end := strings.IndexAny(raw, "/?")
+		if end < 0 {
+			end = len(raw)
+		}
+		// An empty path is sent on as "/" (RFC 9112, section 3.2.1).
+		if raw = raw[end:]; !strings.HasPrefix(raw, "/") {
+			raw = "/" + raw
+		}
+	}
+	var t target
+	t.path, t.query, t.hasQuery = strings.Cut(raw, "?")
+	return t, true
+}
+
+// put makes u ask for t. net/url writes a path out as it is given in RawPath, but
+// only where that is a valid encoding; Opaque it does not look at. The one thing
+// that is not byte for byte the same is a path that begins with two slashes and
+// holds bytes that RFC 3986 does not allow: those bytes are sent escaped.
+func (t target) put(u *url.URL) {
+	u.RawQuery, u.ForceQuery = t.query, t.hasQuery
+	if u.EscapedPath() != t.path && !strings.HasPrefix(t.path, "//") {
+		u.Opaque = t.path
+	}
+}
