@@ -35,8 +35,9 @@ func (t Target) String() string {
 // Refused are: anything that does not begin with one slash; control characters,
 // backslashes, dot segments (also encoded ones) and broken escapes in the path,
 // none of which a browser sends, and which parsers read differently; text that is
-// not UTF-8; what grows beyond 1,800 bytes; and everything below /_auth/, which
-// would lead in circles.
+// not UTF-8; what grows beyond 1,800 bytes; and everything below /_auth/ but the
+// pages that people open there (ownPage), since a login that ends at another login
+// or at a sign-out would lead in circles.
 func ParseTarget(s string) Target {
 	if len(s) > maxTarget || !utf8.ValidString(s) || strings.ContainsFunc(s, isControl) {
 		return Target{}
@@ -77,7 +78,17 @@ func plainPath(path string) bool {
 			return false
 		}
 	}
-	return decoded != strings.TrimSuffix(ownPrefix, "/") && !strings.HasPrefix(decoded, ownPrefix)
+	if decoded+"/" == ownPrefix || strings.HasPrefix(decoded, ownPrefix) {
+		return ownPage(path)
+	}
+	return true
+}
+
+// ownPage names the pages below /_auth/ that somebody wants to come back to: the
+// account page and the directory. They change nothing when they are opened, and
+// only their one spelling is meant.
+func ownPage(path string) bool {
+	return path == ownPrefix || path == ownPrefix+"users" || strings.HasPrefix(path, ownPrefix+"users/")
 }
 
 // appendEscaped copies what may stand in a Location as it is and escapes what a
