@@ -30,13 +30,13 @@ func (h *Handler) whoami(w http.ResponseWriter, r *http.Request, c auth.Client, 
 	case d.Verdict() == policy.Challenge && to == page.TopNavigation:
 		h.start(w, r, c, here, false, page.LabelSignIn)
 	case d.Verdict() == policy.Challenge:
-		h.Pages.RenderFor(w, r, c.RequestID, to, page.SignInRequired{})
+		h.Pages.RenderFor(w, r, c.RequestID, to, page.SignInRequired{To: here})
 	case d.Verdict() == policy.Allow:
 		s := d.Principal().Session()
 		h.Pages.RenderFor(w, r, c.RequestID, to, page.Account{
-			Session: s, IdleEnds: h.Sessions.IdleEnds(s), Admin: h.Policy.IsAdmin(&s.Identity), Now: h.Now(),
+			Session: s, IdleEnds: h.Sessions.IdleEnds(s), Now: h.Now(),
 		})
 	default:
-		h.Pages.RenderFor(w, r, c.RequestID, to, h.denied(d.Denied(), d.Reason(), page.Target{}))
+		h.Pages.RenderFor(w, r, c.RequestID, to, h.denied(d.Denied(), d.Reason(), here))
 	}
 }
