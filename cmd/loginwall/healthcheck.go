@@ -36,7 +36,7 @@ func (p *program) healthcheckCommand() *cobra.Command {
 
 func healthcheck(ctx context.Context, cfg *config.Config) error {
 	address, endpoint := cfg.OpsListen, "/readyz"
-	if address == "off" {
+	if address == "" {
 		address, endpoint = cfg.Listen, "/_auth/healthz"
 	}
 	host, port, err := net.SplitHostPort(address)

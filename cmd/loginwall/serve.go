@@ -56,7 +56,7 @@ func (p *program) serve(ctx context.Context, cfg *config.Config, warnings []conf
 	failed := make(chan error, 2)
 	go func() { failed <- main.Serve(proxy.GuardWrites(listener, cfg.Timeouts.Stall, p.now)) }()
 
-	if cfg.OpsListen != "off" {
+	if cfg.OpsListen != "" {
 		opsListener, err := lc.Listen(ctx, "tcp", cfg.OpsListen)
 		if err != nil {
 			listener.Close()
