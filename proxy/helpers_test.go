@@ -4,7 +4,11 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/loginwall/loginwall/proxy"
 )
+
+type upstreamConfig = proxy.UpstreamConfig
 
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 
