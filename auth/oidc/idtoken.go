@@ -6,6 +6,7 @@ import (
 	"crypto/sha512"
 	"crypto/subtle"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -90,6 +91,9 @@ func checkHeader(jwt, algorithm string) error {
 	}
 	if strings.Count(jwt, ".") != 2 {
 		return fmt.Errorf("a token of %d parts (want the three of a compact JWS)", strings.Count(jwt, ".")+1)
+	}
+	if strings.ContainsAny(jwt, "\r\n") { // which encoding/base64 would pass over
+		return errors.New("line breaks in the token")
 	}
 	encoded, _, _ := strings.Cut(jwt, ".")
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(encoded)

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -81,6 +82,9 @@ type Provider struct {
 func New(c Config) (*Provider, error) {
 	if err := checkURL(c.Issuer); err != nil {
 		return nil, fmt.Errorf("oidc: issuer: %w", err)
+	}
+	if strings.Contains(c.Issuer, "?") {
+		return nil, errors.New("oidc: an issuer has no query") // OpenID Connect Discovery 1.0, section 3
 	}
 	if u, err := url.Parse(c.RedirectURL); err != nil || u.Scheme == "" || u.Host == "" {
 		return nil, errors.New("oidc: the redirect URL is not an absolute URL")
@@ -174,9 +178,11 @@ func (p *Provider) Discover(ctx context.Context) error {
 	if err := p.discover(ctx); err != nil {
 		return err
 	}
-	if err := p.metadata.Load().keys.refresh(ctx); err != nil {
+	keys := p.metadata.Load().keys
+	if err := keys.refresh(ctx); err != nil {
 		return netError("fetching the provider's keys", err)
 	}
+	keys.useful(keys.current().fetched) // asked for by an operator, not by a token
 	return nil
 }
 
