@@ -32,6 +32,12 @@ func answer(endpoint string, status int, body string) devidp.Fault {
 
 func TestDiscoveryDocuments084_085_086_216_219(t *testing.T) {
 	const generic, loopback = "generic", "loopback"
+	rigs := map[string]*rig{
+		"":           newRig(t, setup{}),
+		googleIssuer: newRig(t, setup{issuer: googleIssuer}),
+		generic:      newRig(t, setup{config: func(c *oidc.Config) { c.Google = false }}),
+		loopback:     newRig(t, setup{issuer: "http://localhost:7000"}),
+	}
 	for name, test := range map[string]struct {
 		rig  string
 		edit func(map[string]any)
@@ -78,15 +84,9 @@ func TestDiscoveryDocuments084_085_086_216_219(t *testing.T) {
 		"algorithms not said":           {generic, set("id_token_signing_alg_values_supported", nil), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := setup{issuer: test.rig, config: func(c *oidc.Config) { c.Google = test.rig != generic }}
-			switch test.rig {
-			case generic:
-				s.issuer = ""
-			case loopback:
-				s.issuer = "http://localhost:7000"
-			}
-			r := newRig(t, s)
+			r := rigs[test.rig]
+			r.renew(t)
+			before := r.idp.Requests("jwks")
 			r.idp.Misbehave(devidp.Fault{Discovery: test.edit})
 			err := r.rp.Discover(t.Context())
 			if test.want == "" {
@@ -99,7 +99,7 @@ func TestDiscoveryDocuments084_085_086_216_219(t *testing.T) {
 			if reasonOf(err) != oidc.ReasonBadReply || !strings.Contains(err.Error(), test.want) || r.rp.Ready() {
 				t.Errorf("got %v, ready %t, want an error about %q", err, r.rp.Ready(), test.want)
 			}
-			if r.idp.Requests("jwks") != 0 {
+			if r.idp.Requests("jwks") != before {
 				t.Error("asked for keys all the same")
 			}
 		})
@@ -137,6 +137,7 @@ func TestEndpointsFromDiscovery084_085(t *testing.T) {
 }
 
 func TestDiscoveryAnswers215_216(t *testing.T) {
+	r := newRig(t, setup{})
 	for name, test := range map[string]struct {
 		status int
 		body   string
@@ -155,7 +156,7 @@ func TestDiscoveryAnswers215_216(t *testing.T) {
 		"two issuers":  {200, `{"issuer":"https://accounts.test","issuer":"https://accounts.test"}`, oidc.ReasonBadReply},
 		"gzip, unsent": {200, "\x1f\x8b\x08\x00", oidc.ReasonBadReply},
 	} {
-		r := newRig(t, setup{})
+		r.renew(t)
 		r.idp.Misbehave(answer("discovery", test.status, test.body))
 		err := r.rp.Discover(t.Context())
 		if reasonOf(err) != test.want || r.rp.Ready() || strings.Contains(err.Error(), "PROVIDERBODY") {

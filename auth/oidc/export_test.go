@@ -1,6 +1,7 @@
 package oidc
 
 import (
+	"net/http"
 	"slices"
 
 	"github.com/go-jose/go-jose/v4"
@@ -40,4 +41,6 @@ func ParseKeys(body []byte, alg string) ([]any, error) {
 func CheckHeader(jwt, alg string) error { return checkHeader(jwt, alg) }
 
 // CloseIdle closes what is kept alive, so that a synctest bubble can end.
-func (p *Provider) CloseIdle() { p.client.http.CloseIdleConnections() }
+func (p *Provider) CloseIdle() {
+	p.client.http.Transport.(*guard).base.(*http.Transport).CloseIdleConnections()
+}

@@ -42,6 +42,7 @@ type rig struct {
 	t      *testing.T
 	idp    *devidp.Provider
 	rp     *oidc.Provider
+	config oidc.Config
 	issuer string
 	skew   atomic.Int64 // our clock, in nanoseconds ahead of the real one
 	theirs atomic.Int64 // the provider's clock, likewise (but for its Date header)
@@ -117,11 +118,21 @@ func newRig(t *testing.T, s setup) *rig {
 	}
 	t.Cleanup(server.Close)
 	t.Cleanup(server.CloseClientConnections)
-	if r.rp, err = oidc.New(c); err != nil {
+	r.config = c
+	r.renew(t)
+	return r
+}
+
+// renew makes another relying party, which has discovered nothing yet: making a
+// provider, and its key, takes far longer.
+func (r *rig) renew(t *testing.T) {
+	t.Helper()
+	rp, err := oidc.New(r.config)
+	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(r.rp.CloseIdle)
-	return r
+	r.t, r.rp, r.dialled, r.calls = t, rp, nil, nil
+	t.Cleanup(rp.CloseIdle)
 }
 
 // ready is a rig that is discovered.

@@ -159,9 +159,9 @@ func TestIdentity083(t *testing.T) {
 	trusting := func(c *oidc.Config) { c.Google = false; c.TrustEmail = true }
 	foreign := with(func(id *auth.Identity) { id.HostedDomain = "" })
 
-	type rigs = func(*oidc.Config)
+	r := newRig(t, setup{})
 	for name, test := range map[string]struct {
-		config rigs
+		config func(*oidc.Config)
 		edit   func(map[string]any)
 		want   auth.Identity
 	}{
@@ -216,9 +216,16 @@ func TestIdentity083(t *testing.T) {
 		"groups, too many":               {generic, set("groups", many), with(func(id *auth.Identity) { id.HostedDomain = ""; id.Groups = many[:1000] })},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			r := ready(t, setup{config: test.config})
+			config := r.config
+			if test.config != nil {
+				test.config(&r.config)
+			}
+			r.renew(t)
+			r.config = config
 			r.idp.Misbehave(devidp.Fault{Claims: test.edit})
+			if err := r.rp.Discover(t.Context()); err != nil {
+				t.Fatal(err)
+			}
 			test.want.Issuer = r.issuer
 			if diff := cmp.Diff(test.want, r.mustLogin("alice@example.com")); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
