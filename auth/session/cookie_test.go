@@ -88,6 +88,9 @@ func TestAttributes(t *testing.T) {
 			if got.MaxAge != c.maxAge {
 				t.Errorf("%s: lives for %d s, want %d", what, got.MaxAge, c.maxAge)
 			}
+			if c.maxAge < 0 && !strings.Contains(c.set, "=; Path=/; Max-Age=0; ") {
+				t.Errorf("%s does not delete: %s", what, c.set)
+			}
 			if strings.Contains(strings.ToLower(c.set), "domain") {
 				t.Errorf("%s names a domain: %s", what, c.set)
 			}
@@ -108,6 +111,11 @@ func TestWhichCookieCounts(t *testing.T) {
 	})
 	other, _ := elsewhere.signIn(alice())
 	other2, _ := elsewhere.signIn(bob())
+	fifth := other + "; " + other2
+	for range 3 {
+		another, _ := elsewhere.signIn(bob())
+		fifth += "; " + another
+	}
 
 	for what, c := range map[string]struct {
 		lines []string
@@ -160,6 +168,7 @@ func TestWhichCookieCounts(t *testing.T) {
 		"ours and elsewhere twice": {[]string{a + "; " + other + "; " + other2}, session.Valid},
 		"elsewhere and junk":       {[]string{other + "; " + name + "=junk"}, session.Invalid},
 		"elsewhere, ours, bob's":   {[]string{other + "; " + a + "; " + b}, session.Invalid},
+		"elsewhere, five values":   {[]string{fifth}, session.Invalid},
 		"five values":              {[]string{a + "; " + name + "=1; " + name + "=2; " + name + "=3; " + name + "=4"}, session.Invalid},
 	} {
 		t.Run(what, func(t *testing.T) {

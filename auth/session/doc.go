@@ -14,7 +14,7 @@
 //
 // # The cookie
 //
-// What is sealed has a fixed part of 58 bytes (version, flags, id, three times,
+// What is sealed has a fixed part of 49 bytes (version, flags, id, three times,
 // the lengths) and the identity. Sealing adds an audience, an initialisation
 // vector and a MAC, and writes base64 twice, about 16/9 of the size. The value
 // stays within 1,000 characters, which leaves the identity some 450 bytes:

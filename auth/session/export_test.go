@@ -32,3 +32,12 @@ type Notes struct{ notes }
 func (n *Notes) Add(all ...auth.Seen) { n.add(all...) }
 
 func (n *Notes) Take() []auth.Seen { return n.take() }
+
+// MaxOwn bounds the own changes that wait for a read of the feed.
+const MaxOwn = maxOwn
+
+// OwnCount is how many wait.
+func OwnCount(r *Revocations) int { return len(r.own) }
+
+// ForgetOwn lets none wait.
+func ForgetOwn(r *Revocations) { r.own = nil }

@@ -126,6 +126,20 @@ func TestAReadThatHangs(t *testing.T) {
 	})
 }
 
+// A caller that gives up is no failure of the store.
+func TestAPollThatIsGivenUp(t *testing.T) {
+	var out syncBuilder
+	f := session.NewFollower(hanging{}, session.NewRevocations(nil), 0, slog.New(slog.NewTextHandler(&out, nil)))
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(10*time.Millisecond, cancel)
+	if err := f.Poll(ctx); !errors.Is(err, auth.ErrUnavailable) {
+		t.Errorf("%v", err)
+	}
+	if out.String() != "" {
+		t.Errorf("logged:\n%s", out.String())
+	}
+}
+
 type hanging struct{}
 
 func (hanging) Revocations(ctx context.Context, _ int64) (auth.Feed, error) {

@@ -252,7 +252,7 @@ func (k *Keeper) isOver(s *auth.Session, now time.Time) bool {
 // note remembers that a session was seen, now and then.
 func (k *Keeper) note(e *entry, now time.Time) {
 	last, at := e.lastNoted.Load(), now.UnixMilli()
-	if at-last < noteEvery.Milliseconds() && at >= last || !e.lastNoted.CompareAndSwap(last, at) {
+	if at-last < noteEvery.Milliseconds() || !e.lastNoted.CompareAndSwap(last, at) {
 		return
 	}
 	k.seen.add(auth.Seen{Session: e.session.ID, User: e.session.Identity.UserID(), At: time.UnixMilli(at)})

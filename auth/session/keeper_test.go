@@ -441,6 +441,10 @@ func TestEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.want(session.Ended, cookie)
+	w.clock.at = s.Expires.Add(-time.Minute) // for as long as the cookie could live
+	session.Sweep(w.revoked)
+	w.clock.at = s.Created
+	w.want(session.Ended, cookie)
 	w.want(session.Valid, other)
 	want := []auth.Ending{{Session: s.ID, User: s.Identity.UserID(), Expires: s.Expires, By: "alice@example.com", Reason: auth.EndSignOut}}
 	if diff := cmp.Diff(want, w.ledger.endings); diff != "" {

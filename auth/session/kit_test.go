@@ -42,21 +42,21 @@ func (c *clock) move(d time.Duration) {
 // A ledger is a store in memory: it keeps what a store keeps, numbers its feed in
 // the order of its commits, and fails when it is told to.
 type ledger struct {
-	mu       sync.Mutex
-	now      func() time.Time
-	fail     error         // what every method answers, when set
-	reading  func()        // called in the middle of a read of the feed
-	signIns  []auth.SignIn // in order
-	endings  []auth.Ending
-	seen     map[auth.SessionID]auth.Seen
-	batches  []int // how many notes each call of Seen brought
-	users    map[auth.SessionID]auth.UserID
-	expires  map[auth.SessionID]time.Time
-	cutoffs  map[auth.UserID]time.Time
-	blocked  map[string]bool // user ids and addresses
-	feed     []auth.Revocation
-	counter  int64
-	readings int
+	mu      sync.Mutex
+	now     func() time.Time
+	fail    error         // what every method answers, when set
+	reading func()        // called in the middle of a read of the feed
+	signIns []auth.SignIn // in order
+	endings []auth.Ending
+	seen    map[auth.SessionID]auth.Seen
+	batches []int // how many notes each call of Seen brought
+	users   map[auth.SessionID]auth.UserID
+	expires map[auth.SessionID]time.Time
+	cutoffs map[auth.UserID]time.Time
+	blocked map[string]bool // user ids and addresses
+	feed    []auth.Revocation
+	counter int64
+	asked   []int64 // the cursors of all reads
 }
 
 func newLedger(now func() time.Time) *ledger {
@@ -140,11 +140,11 @@ func (l *ledger) block(kind auth.RevocationKind, who string, on bool) {
 	l.commit(auth.Revocation{Kind: kind, Key: who, Active: on, At: l.now()})
 }
 
-func (l *ledger) Seen(_ context.Context, batch []auth.Seen) error {
+func (l *ledger) Seen(ctx context.Context, batch []auth.Seen) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.fail != nil {
-		return l.fail
+	if err := errors.Join(l.fail, ctx.Err()); err != nil {
+		return err
 	}
 	l.batches = append(l.batches, len(batch))
 	for _, seen := range batch {
@@ -156,7 +156,7 @@ func (l *ledger) Seen(_ context.Context, batch []auth.Seen) error {
 func (l *ledger) Revocations(ctx context.Context, after int64) (auth.Feed, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.readings++
+	l.asked = append(l.asked, after)
 	if l.fail != nil {
 		return auth.Feed{}, l.fail
 	}

@@ -120,6 +120,10 @@ func TestTheStoresOrderCountsInTheEnd(t *testing.T) {
 	w.want(session.Blocked, cookie) // to be on the safe side
 	w.poll()
 	w.want(session.Valid, cookie)
+	w.poll()
+	if last := w.ledger.asked[len(w.ledger.asked)-1]; last != w.ledger.counter {
+		t.Errorf("asked behind %d, not %d, in the end", last, w.ledger.counter)
+	}
 }
 
 // A restored backup takes away what it does not know, but nothing that this
@@ -143,6 +147,24 @@ func TestRestoredBackup(t *testing.T) {
 	w.want(session.Ended, b)
 	w.poll()
 	w.want(session.Ended, b)
+}
+
+// A session that ends while a read is under way does not make it be repeated: a
+// busy wall would never get on.
+func TestEndedSessionsDoNotHoldUpTheCursor(t *testing.T) {
+	w := newWall(t)
+	_, s := w.signIn(alice())
+	w.ledger.block(auth.BlockUser, "x", true)
+	w.ledger.reading = func() {
+		if err := w.End(t.Context(), s, "", auth.EndSignOut); err != nil {
+			t.Error(err)
+		}
+	}
+	w.poll()
+	w.poll()
+	if last := w.ledger.asked[len(w.ledger.asked)-1]; last != 1 {
+		t.Errorf("asked behind %d, not 1", last)
+	}
 }
 
 func TestSubscribe(t *testing.T) {
@@ -177,6 +199,14 @@ func TestSubscribe(t *testing.T) {
 	r.Apply(auth.Feed{Cursor: 1})
 	if told(changed) {
 		t.Error("told of an empty read")
+	}
+	for _, news := range []bool{true, false} {
+		session.ForgetOwn(r)
+		r.Apply(auth.Feed{Cursor: 1, Whole: true})
+		if told(changed) != news {
+			t.Errorf("all is gone: told %v, want %v", !news, news)
+		}
+		told(other)
 	}
 	cancel()
 	r.Add(ended(s))
@@ -295,6 +325,19 @@ func TestAge(t *testing.T) {
 	w.clock.move(-time.Hour)
 	if age := w.revoked.Age(); age != 0 {
 		t.Errorf("%v after the clock was set back", age)
+	}
+}
+
+// While the feed cannot be read, own changes do not pile up without end.
+func TestOwnChangesAreBounded(t *testing.T) {
+	r := session.NewRevocations(newClock().Now)
+	rows := randomRows(session.MaxOwn+10, noon)
+	r.Add(rows...)
+	if n := session.OwnCount(r); n != session.MaxOwn {
+		t.Errorf("%d are kept", n)
+	}
+	if sessions, _, _ := r.Len(); sessions != len(rows) {
+		t.Errorf("%d are in force", sessions)
 	}
 }
 
