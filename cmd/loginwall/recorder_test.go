@@ -20,8 +20,18 @@ type recorder struct {
 	listener net.Listener
 	mu       sync.Mutex
 	reply    string
-	requests []string
+	respond  func(conn net.Conn, in *bufio.Reader, request *http.Request)
+	requests []received
 	conns    map[net.Conn]bool
+}
+
+// A received request is one that reached the upstream.
+type received struct {
+	raw string // as it came, from the request line to the last trailer
+	// request is what net/http makes of it, its body read; nil where these bytes are
+	// no request.
+	request *http.Request
+	body    []byte
 }
 
 func newRecorder() (*recorder, error) {
@@ -44,6 +54,11 @@ func newRecorder() (*recorder, error) {
 
 func (r *recorder) close() {
 	r.listener.Close()
+	r.hangUp()
+}
+
+// hangUp closes every connection, in use or not.
+func (r *recorder) hangUp() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for conn := range r.conns {
@@ -51,39 +66,77 @@ func (r *recorder) close() {
 	}
 }
 
+// answer makes reply the answer to all requests from now on; an empty one closes
+// the connection.
 func (r *recorder) answer(reply string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.reply = reply
+	r.reply, r.respond = reply, nil
 }
 
-func (r *recorder) all() []string {
+// respondWith has f answer from now on, after which the connection is closed.
+func (r *recorder) respondWith(f func(conn net.Conn, in *bufio.Reader, request *http.Request)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return append([]string(nil), r.requests...)
+	r.respond = f
+}
+
+// all returns the requests as text, with \n for \r\n.
+func (r *recorder) all() []string {
+	var texts []string
+	for _, one := range r.since(0) {
+		texts = append(texts, strings.ReplaceAll(one.raw, "\r\n", "\n"))
+	}
+	return texts
+}
+
+// since returns the requests from the n-th on.
+func (r *recorder) since(n int) []received {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]received(nil), r.requests[n:]...)
+}
+
+func (r *recorder) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.requests)
 }
 
 func (r *recorder) serve(conn net.Conn) {
-	defer conn.Close()
 	r.mu.Lock()
 	r.conns[conn] = true
 	r.mu.Unlock()
+	defer func() {
+		conn.Close()
+		r.mu.Lock()
+		delete(r.conns, conn)
+		r.mu.Unlock()
+	}()
 	var raw bytes.Buffer
 	in := bufio.NewReader(io.TeeReader(conn, &raw))
 	for {
+		one := received{}
 		request, err := http.ReadRequest(in)
-		if err != nil {
+		if err == nil {
+			one.request = request
+			one.body, _ = io.ReadAll(request.Body)
+		}
+		// What was read ahead is the next request's, which nobody sends before we have
+		// answered, unless it was smuggled; then it shall be seen.
+		one.raw = string(raw.Next(raw.Len() - in.Buffered()))
+		if one.raw == "" {
 			return
 		}
-		_, _ = io.Copy(io.Discard, request.Body)
-		// What was read ahead belongs to the next request; there is none before we
-		// have answered, unless somebody smuggled it, and then it shall be seen.
 		r.mu.Lock()
-		r.requests = append(r.requests, strings.ReplaceAll(raw.String(), "\r\n", "\n"))
-		reply := r.reply
+		r.requests = append(r.requests, one)
+		reply, respond := r.reply, r.respond
 		r.mu.Unlock()
-		raw.Reset()
-		if reply == "" {
+		if respond != nil && err == nil {
+			respond(conn, in, request)
+			return
+		}
+		if err != nil || reply == "" {
 			return
 		}
 		if _, err := io.WriteString(conn, reply); err != nil || strings.Contains(reply, "Connection: close") {

@@ -1,14 +1,8 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
-	"errors"
-	"io"
-	"net"
+	"fmt"
 	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"os"
 	"regexp"
 	"strconv"
@@ -18,8 +12,6 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
-
-	"github.com/loginwall/loginwall/auth/devidp"
 )
 
 func TestMain(m *testing.M) {
@@ -32,95 +24,53 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
-		Setup:               func(env *testscript.Env) error { return newRig(env) },
+		Setup:               setupScript,
 		Cmds:                rigCommands(),
 		RequireExplicitExec: true,
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
 	})
 }
 
-// A rig is what stands around the wall in one script.
-type rig struct {
-	publicURL string
-	address   string // where the wall listens
-	idp       *devidp.Provider
-	upstream  *recorder
-	jars      map[string]jar
-	jar       string
-	last      *answer
-	client    *http.Client
-}
+type rigKey struct{}
 
-// An answer is a response whose body has been read.
-type answer struct {
-	*http.Response
-	body []byte
-}
-
-const rigKey = "rig"
-
-const (
-	testClient = "test.apps.googleusercontent.com"
-	testSecret = "GOCSPX-canary-client-7d1f"
-)
-
-func newRig(env *testscript.Env) error {
-	address, err := freeAddress()
+func setupScript(env *testscript.Env) error {
+	r, stop, err := makeRig()
 	if err != nil {
 		return err
 	}
-	ops, err := freeAddress()
-	if err != nil {
-		return err
-	}
-	r := &rig{address: address, publicURL: "http://" + address, jars: map[string]jar{}, client: &http.Client{
-		Timeout:       20 * time.Second,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport:     &http.Transport{DisableKeepAlives: true, DisableCompression: true},
-	}}
-	provider := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { r.idp.ServeHTTP(w, req) }))
-	issuer := "http://" + provider.Listener.Addr().String()
-	if r.idp, err = devidp.New(devidp.Config{
-		Issuer: issuer,
-		Clients: map[string]devidp.Client{testClient: {
-			Secret:       testSecret,
-			RedirectURIs: []string{r.publicURL + "/_auth/callback", "https://app.test/_auth/callback"},
-		}},
-		People: devidp.DefaultPeople(),
-	}); err != nil {
-		return err
-	}
-	provider.Start()
-	if r.upstream, err = newRecorder(); err != nil {
-		return err
+	env.Values[rigKey{}] = r
+	for name, value := range r.vars() {
+		env.Setenv(name, value)
 	}
 	env.Defer(func() {
-		provider.Close()
-		r.upstream.close()
+		stop()
+		r.oracle.judgeWalls(env.T())
 	})
-	env.Values[rigKey] = r
-	env.Setenv("PUBLIC", r.publicURL)
-	env.Setenv("LISTEN", address)
-	env.Setenv("OPS", ops)
-	env.Setenv("ISSUER", issuer)
-	env.Setenv("UPSTREAM", "http://"+r.upstream.listener.Addr().String())
-	env.Setenv("CLIENT_ID", testClient)
-	env.Setenv("CLIENT_SECRET", testSecret)
 	return nil
 }
 
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// judgeWalls looks at what the walls of a script wrote, once they have ended. In a
+// script that has failed they may not have.
+func (o *oracle) judgeWalls(t testscript.T) {
+	if failed, ok := t.(interface{ Failed() bool }); ok && failed.Failed() {
+		return
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	for _, wall := range o.walls {
+		if text, ok := wall.Stderr.(*strings.Builder); ok {
+			o.judgeLog(scriptEnd{t}, text.String())
+		}
+	}
 }
+
+// scriptEnd reports what is found when a script is over.
+type scriptEnd struct{ testscript.T }
+
+func (e scriptEnd) Fatalf(format string, args ...any) { e.Fatal(fmt.Sprintf(format, args...)) }
+func (e scriptEnd) Logf(format string, args ...any)   { e.Log(fmt.Sprintf(format, args...)) }
 
 func rigCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	commands := map[string]func(*rig, *testscript.TestScript, bool, []string){
-		"config": (*rig).config, "await": (*rig).await, "public": (*rig).public, "as": (*rig).as,
+		"config": (*rig).config, "await": (*rig).await, "public": (*rig).public, "as": (*rig).switchTo,
 		"login": (*rig).login, "get": (*rig).get, "post": (*rig).post, "send": (*rig).send, "follow": (*rig).follow, "raw": (*rig).raw,
 		"status": (*rig).status, "header": (*rig).header, "body": (*rig).checkBody, "cookie": (*rig).cookie,
 		"saw": (*rig).saw, "upstream": (*rig).answerWith, "signal": (*rig).signal, "until": (*rig).until, "asked": (*rig).asked,
@@ -128,7 +78,7 @@ func rigCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	out := map[string]func(*testscript.TestScript, bool, []string){}
 	for name, f := range commands {
 		out[name] = func(ts *testscript.TestScript, neg bool, args []string) {
-			f(ts.Value(rigKey).(*rig), ts, neg, args)
+			f(ts.Value(rigKey{}).(*rig), ts, neg, args)
 		}
 	}
 	return out
@@ -143,6 +93,7 @@ func (r *rig) config(ts *testscript.TestScript, _ bool, args []string) {
 			}
 			return ts.Getenv(v)
 		})
+		r.oracle.configured(ts, text)
 		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(text), 0o600))
 	}
 }
@@ -156,222 +107,33 @@ func (r *rig) public(ts *testscript.TestScript, _ bool, args []string) {
 // await: until the wall serves and can begin logins; "await down" does not wait
 // for its provider.
 func (r *rig) await(ts *testscript.TestScript, _ bool, args []string) {
-	poll(ts, "the wall does not serve", func() bool { return r.probe("/_auth/healthz") == http.StatusOK })
+	r.oracle.walls = append(r.oracle.walls, ts.BackgroundCmds()...)
+	r.awaitServing(ts)
 	if len(args) == 0 {
-		poll(ts, "the wall does not find its provider", func() bool { return r.probe("/_auth/login") == http.StatusFound })
+		r.awaitProvider(ts)
 	}
-}
-
-// probe asks as nobody, and leaves no trace in the script.
-func (r *rig) probe(path string) int {
-	request, err := http.NewRequest(http.MethodGet, "http://"+r.address+path, nil)
-	if err != nil {
-		return 0
-	}
-	if u, err := url.Parse(r.publicURL); err == nil {
-		request.Host = u.Host
-	}
-	response, err := r.client.Do(request)
-	if err != nil {
-		return 0
-	}
-	response.Body.Close()
-	return response.StatusCode
-}
-
-func poll(ts *testscript.TestScript, failure string, done func() bool) {
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if done() {
-			return
-		}
-	}
-	ts.Fatalf("%s within 20 s", failure)
 }
 
 // as NAME: another browser.
-func (r *rig) as(_ *testscript.TestScript, _ bool, args []string) { r.jar = args[0] }
-
-func (r *rig) cookies() jar {
-	if r.jars[r.jar] == nil {
-		r.jars[r.jar] = jar{}
-	}
-	return r.jars[r.jar]
-}
-
-// A jar keeps cookies by name, as a browser does for one host, and refuses what a
-// browser would refuse of ours.
-type jar map[string]string
-
-func (j jar) String() string {
-	var pairs []string
-	for name, value := range j {
-		pairs = append(pairs, name+"="+value)
-	}
-	return strings.Join(pairs, "; ")
-}
-
-func (j jar) take(ts *testscript.TestScript, publicURL string, response *http.Response) {
-	for _, line := range response.Header["Set-Cookie"] {
-		c, err := http.ParseSetCookie(line)
-		ts.Check(err)
-		if strings.Contains(c.Name, "loginwall") {
-			checkOwnCookie(ts, publicURL, line, c)
-		}
-		if c.MaxAge < 0 {
-			delete(j, c.Name)
-		} else {
-			j[c.Name] = c.Value
-		}
-	}
-}
-
-// checkOwnCookie is oracle O7: the full set of attributes, on deletions too.
-func checkOwnCookie(ts *testscript.TestScript, publicURL, line string, c *http.Cookie) {
-	https := strings.HasPrefix(publicURL, "https:")
-	if !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Path != "/" || c.Domain != "" || c.Secure != https || strings.HasPrefix(c.Name, "__Host-") != https || len(line) > 4096 {
-		ts.Fatalf("O7: the cookie lacks attributes: %s", line)
-	}
-}
-
-// do sends a request as the current browser and keeps the answer.
-func (r *rig) do(ts *testscript.TestScript, request *http.Request) {
-	u, err := url.Parse(r.publicURL)
-	ts.Check(err)
-	if request.Host == "" || request.Host == request.URL.Host {
-		request.Host = u.Host
-	}
-	if c := r.cookies().String(); c != "" && request.Header.Get("Cookie") == "" {
-		request.Header.Set("Cookie", c)
-	}
-	response, err := r.client.Do(request)
-	ts.Check(err)
-	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
-		ts.Check(err)
-	}
-	r.last = &answer{response, body}
-	r.cookies().take(ts, r.publicURL, response)
-	r.oracles(ts, request)
-	ts.Logf("%s %s: %s, X-Loginwall %q, Location %q", request.Method, request.URL, response.Status, response.Header.Get("X-Loginwall"), response.Header.Get("Location"))
-}
-
-// oracles hold after every answer of the wall's own.
-func (r *rig) oracles(ts *testscript.TestScript, request *http.Request) {
-	h := r.last.Header
-	own := h.Get("X-Loginwall") != ""
-	cacheable := strings.HasPrefix(request.URL.Path, "/_auth/static/") || request.URL.Path == "/_auth/jwks.json"
-	if own && !cacheable && h.Get("Cache-Control") != "no-store" {
-		ts.Fatalf("O6: Cache-Control is %q", h.Get("Cache-Control"))
-	}
-	if own && h.Get("X-Request-Id") == "" {
-		ts.Fatalf("no X-Request-Id")
-	}
-	if location := h.Get("Location"); own && location != "" &&
-		!strings.HasPrefix(location, r.publicURL+"/") && !strings.HasPrefix(location, ts.Getenv("ISSUER")+"/authorize?") {
-		ts.Fatalf("O3: Location %q leaves the origin", location)
-	}
-	if own && bytes.Contains(r.last.body, []byte(upstreamMark)) {
-		ts.Fatalf("O2: an answer of the wall's own holds the upstream's bytes")
-	}
-	for _, secret := range []string{testSecret} {
-		if bytes.Contains(r.last.body, []byte(secret)) {
-			ts.Fatalf("O4: a page holds a secret")
-		}
-	}
-}
-
-// request builds one from "PATH [Name:value]..."; -nav, -frame, -xhr and -bare
-// choose what a browser would say about itself.
-func (r *rig) request(ts *testscript.TestScript, method string, args []string) *http.Request {
-	kind := "-nav"
-	if len(args) > 0 && strings.HasPrefix(args[0], "-") {
-		kind, args = args[0], args[1:]
-	}
-	if len(args) == 0 {
-		ts.Fatalf("no path")
-	}
-	target := args[0]
-	body := ""
-	h := http.Header{}
-	switch kind {
-	case "-nav":
-		h.Set("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")
-		h.Set("Sec-Fetch-Mode", "navigate")
-		h.Set("Sec-Fetch-Dest", "document")
-		h.Set("Sec-Fetch-Site", "none")
-	case "-frame":
-		h.Set("Accept", "text/html,*/*;q=0.8")
-		h.Set("Sec-Fetch-Mode", "navigate")
-		h.Set("Sec-Fetch-Dest", "iframe")
-	case "-xhr":
-		h.Set("Accept", "application/json")
-		h.Set("Sec-Fetch-Mode", "cors")
-		h.Set("Sec-Fetch-Dest", "empty")
-		h.Set("Sec-Fetch-Site", "same-origin")
-	case "-bare":
-	default:
-		ts.Fatalf("unknown kind of request %s", kind)
-	}
-	host := ""
-	for _, arg := range args[1:] {
-		name, value, ok := strings.Cut(arg, ":")
-		switch {
-		case !ok:
-			body = arg
-		case strings.EqualFold(name, "Host"):
-			host = value
-		default:
-			h[name] = append(h[name], strings.TrimPrefix(value, " "))
-		}
-	}
-	request, err := http.NewRequest(method, "http://"+r.address, strings.NewReader(body))
-	ts.Check(err)
-	if body == "" {
-		request.Body, request.ContentLength = nil, 0
-	}
-	path, query, hasQuery := strings.Cut(target, "?")
-	request.URL.Opaque = "//" + r.address + path // as it is written, byte for byte
-	request.URL.RawQuery, request.URL.ForceQuery = query, hasQuery && query == ""
-	request.URL.Path = path
-	request.Header, request.Host = h, host
-	return request
-}
+func (r *rig) switchTo(_ *testscript.TestScript, _ bool, args []string) { r.as(args[0]) }
 
 func (r *rig) get(ts *testscript.TestScript, _ bool, args []string) {
-	r.do(ts, r.request(ts, http.MethodGet, args))
+	r.ask(ts, http.MethodGet, args...)
 }
 
 func (r *rig) post(ts *testscript.TestScript, _ bool, args []string) {
-	r.do(ts, r.request(ts, http.MethodPost, args))
+	r.ask(ts, http.MethodPost, args...)
 }
 
 // send METHOD [-kind] PATH ...
 func (r *rig) send(ts *testscript.TestScript, _ bool, args []string) {
-	r.do(ts, r.request(ts, args[0], args[1:]))
+	r.ask(ts, args[0], args[1:]...)
 }
 
 // follow: goes where the last answer leads, to the provider too; "follow EMAIL"
 // tells the provider who signs in.
 func (r *rig) follow(ts *testscript.TestScript, _ bool, args []string) {
-	location := r.last.Header.Get("Location")
-	if location == "" {
-		ts.Fatalf("the last answer (%s) leads nowhere", r.last.Status)
-	}
-	if rest, ok := strings.CutPrefix(location, r.publicURL); ok {
-		r.do(ts, r.request(ts, http.MethodGet, []string{"-nav", rest}))
-		return
-	}
-	if len(args) > 0 {
-		location += "&login_hint=" + url.QueryEscape(args[0])
-	}
-	response, err := r.client.Get(location)
-	ts.Check(err)
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	ts.Check(err)
-	r.last = &answer{response, body}
-	ts.Logf("provider: %s, Location %q", response.Status, response.Header.Get("Location"))
+	r.goOn(ts, strings.Join(args, ""))
 }
 
 // login EMAIL [PATH]: the whole way from a protected path back to it; the last
@@ -381,37 +143,19 @@ func (r *rig) login(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) > 1 {
 		target = args[1]
 	}
-	r.get(ts, false, []string{"-nav", "/_auth/login?to=" + url.QueryEscape(target)})
-	if r.last.StatusCode != http.StatusFound {
-		ts.Fatalf("no login began: %s\n%s", r.last.Status, r.last.body)
-	}
-	r.follow(ts, false, args[:1])
-	r.follow(ts, false, nil)
-	if ok := r.last.StatusCode == http.StatusSeeOther; ok == neg {
+	if ok := r.tryLogin(ts, args[0], target).StatusCode == http.StatusSeeOther; ok == neg {
 		ts.Fatalf("login %s: %s\n%s", args[0], r.last.Status, r.last.body)
 	}
 }
 
-// raw FILE: sends the file's bytes, \r\n for each line's end, and keeps the answer.
+// raw FILE: sends the file's bytes, \r\n for each line's end, and keeps the first
+// answer.
 func (r *rig) raw(ts *testscript.TestScript, _ bool, args []string) {
-	text := strings.ReplaceAll(ts.ReadFile(args[0]), "\n", "\r\n")
-	text = strings.ReplaceAll(text, "{cookie}", r.cookies().String())
-	u, err := url.Parse(r.publicURL)
-	ts.Check(err)
-	text = strings.ReplaceAll(text, "{host}", u.Host)
-	conn, err := net.Dial("tcp", r.address)
-	ts.Check(err)
-	defer conn.Close()
-	ts.Check(conn.SetDeadline(time.Now().Add(10 * time.Second)))
-	_, err = io.WriteString(conn, text)
-	ts.Check(err)
-	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	ts.Check(err)
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	ts.Check(err)
-	r.last = &answer{response, body}
-	ts.Logf("raw %s: %s", args[0], response.Status)
+	answers := r.sendRaw(ts, strings.ReplaceAll(ts.ReadFile(args[0]), "\n", "\r\n"), time.Second)
+	if len(answers) == 0 {
+		ts.Fatalf("no answer")
+	}
+	r.last = answers[0]
 }
 
 // status N
