@@ -33,12 +33,13 @@
 // # What is refused
 //
 // Open refuses and leaves untouched: a file of something else, a newer schema,
-// a file that is cut off or contradicts itself, a symbolic link (whoever may
+// a file that is cut off or contradicts itself, an empty file, a symbolic link (whoever may
 // write its folder could aim it elsewhere), a network file system (WAL needs
 // shared memory), a read-only file or folder. It never makes a new store where
 // an old one was expected. So that a start takes no longer with 100,000 users
-// than with ten, it looks at the header, the length, and the whole schema, and
-// at every page only of small files; Verify looks at every page of any.
+// than with ten, it looks at the header, the length, the schema and the blocks,
+// and at every page only of small files; Verify looks at every page of any.
+// Files that others can read are closed to them (mode 0600), with a warning.
 //
 // A file that is replaced or removed beneath a running wall is noticed: reads
 // and writes fail until a restart, rather than vanish with the old file.

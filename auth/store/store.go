@@ -121,9 +121,15 @@ func (s *Store) Close() error { return errors.Join(s.engine.reader.Close(), s.en
 // failed it writes too, so that "ready" is not said again before it is true.
 func (s *Store) Ping(ctx context.Context) error {
 	if s.failed.Load() {
+		// About as much as a sign-in writes, lest a full disk look healthy.
 		_, err := write(ctx, s, "ping", func(t *tx) (int64, error) {
-			return t.exec(`UPDATE counters SET value = value WHERE name = 'feed'`)
+			return t.exec(`INSERT INTO meta (name, value) VALUES ('probe', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value`,
+				strings.Repeat("0", 1<<16))
 		})
+		if err != nil {
+			return err
+		}
+		_, err = write(ctx, s, "ping", func(t *tx) (int64, error) { return t.exec(`DELETE FROM meta WHERE name = 'probe'`) })
 		return err
 	}
 	return s.read(ctx, "ping", func(ctx context.Context, db *sql.DB) error {

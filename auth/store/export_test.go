@@ -1,0 +1,32 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"testing/fstest"
+)
+
+// Hang makes every call that begins from now on wait for the channel, as on a
+// disk that does not answer.
+func (s *Store) Hang(until <-chan struct{}) {
+	there := s.engine.there
+	s.engine.there = func() error {
+		<-until
+		return there()
+	}
+}
+
+var NetworkName = networkName
+
+// Migrate brings a database up to date with migrations of a test.
+func Migrate(ctx context.Context, db *sql.DB, files map[string]string) error {
+	fs := fstest.MapFS{}
+	for name, text := range files {
+		fs["migrations/"+name] = &fstest.MapFile{Data: []byte(text)}
+	}
+	s, err := newSchema(fs, sqliteSerial)
+	if err != nil {
+		return err
+	}
+	return s.migrate(ctx, db, "")
+}
