@@ -33,27 +33,23 @@ import (
 const (
 	codeLifetime, tokenLifetime = time.Minute, time.Hour
 	maxCodes, maxRecords        = 10_000, 10_000
-	maxForm                     = 64 << 10
+	maxForm                     = 64 << 10 // bytes
 )
 
 // A Client is a registered relying party.
 type Client struct {
-	Secret string
-	// RedirectURIs are compared byte for byte. They have no query.
-	RedirectURIs []string
+	Secret       string
+	RedirectURIs []string // compared byte for byte; without a query
 }
 
 // A Person has an account here.
 type Person struct {
 	Subject, Email, Name, Picture string
-	// HostedDomain is the Workspace that owns the account; empty for a personal one.
-	HostedDomain string
-	// Unverified: nobody has checked that the address is theirs.
-	Unverified bool
+	HostedDomain                  string // the Workspace that owns the account; empty for a personal one
+	Unverified                    bool   // nobody has checked that the address is theirs
 }
 
-// DefaultPeople are the cast of the demo and the tests: two colleagues, a
-// stranger, a personal account, and one whose address was never verified.
+// DefaultPeople are two colleagues, a stranger, a personal and an unverified account.
 func DefaultPeople() []Person {
 	return []Person{
 		{Subject: "100000000000000000001", Email: "alice@example.com", Name: "Alice Archer", HostedDomain: "example.com"},
@@ -66,14 +62,10 @@ func DefaultPeople() []Person {
 
 // Config says where the provider is and whom it knows.
 type Config struct {
-	// Issuer is the provider's own URL; requests are expected below its path.
-	Issuer string
-	// Clients by client id.
-	Clients map[string]Client
-	// People are offered by the chooser; nil means DefaultPeople.
-	People []Person
-	// Now is the clock; nil means time.Now.
-	Now func() time.Time
+	Issuer  string            // the provider's own URL; requests are expected below its path
+	Clients map[string]Client // by client id
+	People  []Person          // whom the chooser offers; nil means DefaultPeople
+	Now     func() time.Time  // nil means time.Now
 }
 
 // A Provider is an http.Handler. It is safe for concurrent use.
@@ -192,9 +184,8 @@ func (p *Provider) jwks(w http.ResponseWriter, _ *http.Request) {
 //go:embed chooser.html
 var files embed.FS
 
-// authorize is the authorization endpoint (OpenID Connect Core 1.0, section
-// 3.1.2). A request that does not name a registered client and redirect URI is
-// answered here; everything else goes back to the client.
+// authorize is the authorization endpoint (OpenID Connect Core 1.0, section 3.1.2).
+// Only what names a registered client and redirect URI is ever sent back there.
 func (p *Provider) authorize(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	_ = r.ParseForm() // what cannot be read is missing
@@ -245,11 +236,7 @@ func (p *Provider) authorize(w http.ResponseWriter, r *http.Request) {
 		client: q.Get("client_id"), redirect: redirect, challenge: q.Get("code_challenge"), nonce: q.Get("nonce"),
 		scope: q.Get("scope"), person: person, expires: p.config.Now().Add(codeLifetime),
 	})
-	answer := url.Values{"code": {code}, "scope": {q.Get("scope")}, "authuser": {"0"}, "prompt": {"none"}}
-	if person.HostedDomain != "" {
-		answer.Set("hd", person.HostedDomain)
-	}
-	back(answer)
+	back(url.Values{"code": {code}, "scope": {q.Get("scope")}, "authuser": {"0"}, "prompt": {"none"}})
 }
 
 // person finds an account, or opens one for an address that has none: below
@@ -265,14 +252,12 @@ func (p *Provider) person(email string) (Person, error) {
 		}
 	}
 	sum := sha256.Sum256([]byte(address))
-	number := binary.BigEndian.Uint64(sum[:]) % 1e18
+	subject := fmt.Sprintf("117%018d", binary.BigEndian.Uint64(sum[:])%1e18) // 21 digits, as Google's
 	local, domain := auth.LocalPart(address), auth.Domain(address)
 	if domain == "gmail.com" || domain == "googlemail.com" {
 		domain = ""
 	}
-	person := Person{Email: address, Name: strings.ToUpper(local[:1]) + local[1:], HostedDomain: domain}
-	person.Subject = fmt.Sprintf("117%018d", number) // 21 digits, as Google's
-	return person, nil
+	return Person{Subject: subject, Email: address, Name: strings.ToUpper(local[:1]) + local[1:], HostedDomain: domain}, nil
 }
 
 // grant remembers what a fresh code stands for, and forgets old ones.
@@ -302,12 +287,10 @@ func (p *Provider) page(w http.ResponseWriter, status int, redirect, problem str
 	if u, err := url.Parse(redirect); err == nil {
 		client = u.Host
 	}
-	h := w.Header()
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Cache-Control", "no-store")
-	// No form-action: browsers apply it to the redirect behind the form, too, and
-	// that leads to the client.
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'")
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	// No form-action: browsers apply it to the redirect to the client, too.
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'")
 	w.WriteHeader(status)
 	_ = view.Execute(w, map[string]any{"Client": client, "People": p.config.People, "Problem": problem})
 }
