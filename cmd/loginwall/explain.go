@@ -108,7 +108,7 @@ func (p *program) account(c *cobra.Command, cfg *config.Config, email string) (w
 			return &u.Identity, "blocked since " + local(moment(u.Block.At)), nil
 		case err == nil:
 			return &u.Identity, "the account that last signed in", nil
-		case err != nil && !errors.Is(err, auth.ErrNotFound):
+		case !errors.Is(err, auth.ErrNotFound):
 			return nil, "", err
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {

@@ -63,8 +63,7 @@ func list(l config.List) policy.List {
 // compile makes the policy; what is wrong with it is told in the file's terms.
 func compile(cfg *config.Config) (*policy.Policy, error) {
 	compiled, err := policy.Compile(rules(cfg))
-	var problems policy.Problems
-	if errors.As(err, &problems) {
+	if problems, ok := errors.AsType[policy.Problems](err); ok {
 		var told config.Problems
 		for _, problem := range problems {
 			told = append(told, cfg.Problem(problem.Key, problem.Text, ""))

@@ -2,9 +2,11 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -185,12 +187,7 @@ func (r *rig) header(ts *testscript.TestScript, neg bool, args []string) {
 func matchAny(ts *testscript.TestScript, pattern string, values []string) bool {
 	re, err := regexp.Compile(pattern)
 	ts.Check(err)
-	for _, v := range values {
-		if re.MatchString(v) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(values, re.MatchString)
 }
 
 // body REGEXP
@@ -204,11 +201,7 @@ func (r *rig) checkBody(ts *testscript.TestScript, neg bool, args []string) {
 // another browser's.
 func (r *rig) cookie(ts *testscript.TestScript, neg bool, args []string) {
 	if args[0] == "copy" {
-		copied := jar{}
-		for name, value := range r.jars[args[1]] {
-			copied[name] = value
-		}
-		r.jars[args[2]] = copied
+		r.jars[args[2]] = maps.Clone(r.jars[args[1]])
 		return
 	}
 	var names []string
