@@ -28,5 +28,5 @@ func Migrate(ctx context.Context, db *sql.DB, files map[string]string) error {
 	if err != nil {
 		return err
 	}
-	return s.migrate(ctx, db, "")
+	return s.migrate(ctx, db)
 }

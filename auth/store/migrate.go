@@ -40,22 +40,18 @@ func newSchema(files fs.FS, serialKey string) (schema, error) {
 }
 
 // migrate brings a database up to date in one transaction, so that it has either
-// the old schema or the new one. lock, when set, is a statement that makes
-// several processes take turns; SQLite's transactions do so by themselves.
-func (s schema) migrate(ctx context.Context, db *sql.DB, lock string) error {
+// the old schema or the new one. Transactions of the writer take turns, so of
+// several processes that start at once one migrates and the others find it done.
+func (s schema) migrate(ctx context.Context, db *sql.DB) error {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("begin migration: %w", err)
 	}
 	defer tx.Rollback()
 	for _, statement := range []string{
-		lock,
 		`CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)`,
 		`INSERT INTO meta (name, value) VALUES ('schema_version', '0') ON CONFLICT (name) DO NOTHING`,
 	} {
-		if statement == "" {
-			continue
-		}
 		if _, err := tx.ExecContext(ctx, statement); err != nil {
 			return fmt.Errorf("prepare migration: %w", err)
 		}

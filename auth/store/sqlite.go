@@ -103,7 +103,7 @@ func prepare(ctx context.Context, writer *sql.DB, want schema, upgrade bool) err
 		return fmt.Errorf("the file system allows no write-ahead log (journal mode %q); put the store on a local disk", mode)
 	}
 	if upgrade {
-		return want.migrate(ctx, writer, "")
+		return want.migrate(ctx, writer)
 	}
 	tx, err := writer.BeginTx(ctx, nil)
 	if err != nil {
@@ -147,7 +147,7 @@ func createSQLite(ctx context.Context, path string, want schema) (created bool, 
 	if err != nil {
 		return false, err
 	}
-	if err := errors.Join(want.migrate(ctx, db, ""), db.Close()); err != nil {
+	if err := errors.Join(want.migrate(ctx, db), db.Close()); err != nil {
 		return false, explain(fmt.Errorf("create: %w", err))
 	}
 	if err := os.Link(temp, path); errors.Is(err, fs.ErrExist) {
@@ -268,7 +268,7 @@ func compareSchema(ctx context.Context, db *sql.DB, want schema) error {
 	}
 	defer memory.Close()
 	memory.SetMaxOpenConns(1) // each connection would be a database of its own
-	if err := want.migrate(ctx, memory, ""); err != nil {
+	if err := want.migrate(ctx, memory); err != nil {
 		return err
 	}
 	expected, err := objects(ctx, memory)

@@ -247,10 +247,10 @@ func TestOpenRefuses(t *testing.T) {
 			true, store.ErrCorrupt, "backup",
 		},
 		"another SQLite file": {
-			func(t *testing.T, path string) string {
-				path = filepath.Join(t.TempDir(), "diary.db")
+			func(t *testing.T, _ string) string {
+				path := filepath.Join(t.TempDir(), "diary.db")
 				run(t, raw(t, path), "PRAGMA journal_mode=WAL", "CREATE TABLE users (diary TEXT)", "INSERT INTO users VALUES ('dear')")
-				return write(t, path, read(t, path))
+				return path
 			},
 			true, store.ErrForeign, "not a store",
 		},
@@ -677,6 +677,14 @@ func TestClock(t *testing.T) {
 		} else {
 			last = cut
 		}
+	}
+
+	// A session from before the clock was put back.
+	set(base.AddDate(0, 0, 1))
+	early := signIn(t, s, 3)
+	set(base)
+	if cut := cutOff(3); cut.Before(early.Created) {
+		t.Errorf("cut-off %v, created %v", cut, early.Created)
 	}
 
 	// The feed forgets what has expired an hour ago, Prune drops it, blocks stay.
