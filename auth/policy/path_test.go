@@ -114,6 +114,8 @@ func TestBYP027NotPublic(t *testing.T) {
 		"/public/.%0d./secret",
 		"/public/.%7f./secret",
 		"/public/.\t./secret",
+		"/public/x/.../y",
+		"/public/x/.%20./y",
 		"/public/a%09b",
 		"/public/a%1bb",
 		"/public/a%7fb",
@@ -256,6 +258,33 @@ func TestStrictestReading(t *testing.T) {
 			if d := p.Decide(get(nope), alice()); d.Verdict != policy.Deny {
 				t.Errorf("%s: for nobody, got %+v", nope, d)
 			}
+		}
+	}
+}
+
+// Each of these is /secret/ to a parser that knows one trick, but not another that
+// looks alike; to who knows both or neither it is something else.
+func TestStepsAreApart(t *testing.T) {
+	for _, tt := range []struct{ path, secret, who string }{
+		{"/a/.../../no/x", "/a/no/", "three dots are a name, two are not"},
+		{"/a/...%2f.. /no/x", "/a/no/", "drops blanks, but three dots are a name"},
+		{"/a/b/.%01./.%09./.%09./no/x", "/a/no/", "drops tabs, but no other control characters"},
+		{"/a/x%2fy/..%3b/no/x", "/a/no/", "keeps %2F, but decodes and strips parameters"},
+		{"/q%3f/..%2fno%00/../b", "/no/", "ends at NUL, but not at ?"},
+		{"/q%3f/..%2fno%23/../b", "/no/", "ends at #, but not at ?"},
+		{"/q%23/..%2fno%3f/../b", "/no/", "ends at ?, but not at #"},
+		{"/a/．．/%c0%ae%c0%ae/no/x", "/a/no/", "decodes overlong forms, but no fullwidth ones"},
+		{"/a/%c0%ae%c0%ae/．．/no/x", "/a/no/", "decodes fullwidth forms, but no overlong ones"},
+		{"/a/%u002e%u002e/%2e%2e/no/x", "/a/no/", "does not know %u"},
+		{"/a/..:$x/..;/no/x", "/a/no/", "strips parameters, but no streams"},
+		{"/a/..;/..:$x/no/x", "/a/no/", "strips streams, but no parameters"},
+		{"/a/%252e%252e/%2e%2e/no/x", "/a/no/", "decodes once"},
+		{"/a/..%5cb/%2e%2e/no/x", "/a/no/", "a backslash is a letter"},
+	} {
+		r := example()
+		r.Routes = []policy.Route{{Path: tt.secret, Access: policy.Nobody}}
+		if d := compile(t, r).Decide(get(tt.path), bob()); d.Verdict != policy.Deny {
+			t.Errorf("%s (%s): %+v", tt.path, tt.who, d)
 		}
 	}
 }
