@@ -333,7 +333,7 @@ func fit(s *auth.Session) error {
 
 // sealedEnd is the end that stands, or is to stand, inside the seal.
 func sealedEnd(s *auth.Session) time.Time {
-	if s.SealedUntil.After(s.Expires) {
+	if !s.SealedUntil.IsZero() && s.SealedUntil.After(s.Expires) {
 		return s.SealedUntil
 	}
 	return s.Expires
