@@ -29,10 +29,10 @@ func (c *clock) Now() time.Time          { return time.UnixMilli(c.ms.Load()) }
 func (c *clock) advance(d time.Duration) { c.ms.Add(d.Milliseconds()) }
 
 // ledger is the least store that sessions can be made with.
-type ledger struct{ clock *clock }
+type ledger struct{ now func() time.Time }
 
 func (l ledger) SignIn(_ context.Context, in auth.SignIn) (auth.SignedIn, error) {
-	now := l.clock.Now()
+	now := l.now()
 	return auth.SignedIn{Created: now, Expires: now.Add(in.MaxAge)}, nil
 }
 
@@ -89,7 +89,7 @@ func newWall(t testing.TB, r policy.Rules) *wall {
 		Issuer:    issuer,
 		MaxAge:    168 * time.Hour,
 		Idle:      24 * time.Hour,
-		Store:     ledger{clock},
+		Store:     ledger{clock.Now},
 		Revoked:   revoked,
 		Now:       clock.Now,
 	})

@@ -50,7 +50,8 @@ const (
 
 // A Target is what is asked for.
 type Target struct {
-	// Method as it stood in the request line.
+	// Method as it stood in the request line. The empty one, where nobody knows it,
+	// counts as matching every route.
 	Method string
 	// Path is made by ReadPath. The zero Path counts as matching every route.
 	Path Path
@@ -95,6 +96,9 @@ func (p *Policy) Decide(t Target, id *auth.Identity) Decision {
 			j.other = i > 0
 			j.read(r)
 		}
+	}
+	if t.Method == "" {
+		j.everything()
 	}
 	d := j.worst
 	d.Route = p.first(t.Path.raw, t.Method, exactly).index
@@ -243,7 +247,8 @@ func (j *judge) read(path string) {
 	}
 }
 
-// everything judges a path that has more readings than we care to follow.
+// everything judges a path that has more readings than we care to follow, or a
+// method that nobody knows.
 func (j *judge) everything() {
 	for i := range j.policy.rules {
 		j.consider(&j.policy.rules[i])
