@@ -322,7 +322,7 @@ func fit(s *auth.Session) error {
 		case len(drop) > 0:
 			*drop[0] = ""
 			drop = drop[1:]
-		case size > maxText || len(s.Identity.Groups) > maxGroupCount:
+		case size > maxText:
 			return fmt.Errorf("the identity with its %d groups does not fit in a cookie (%d characters, %d at most)",
 				len(s.Identity.Groups), size, maxText)
 		default:
