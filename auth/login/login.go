@@ -117,6 +117,12 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, path string, c a
 	case "me":
 		h.only(w, r, c, h.me, http.MethodGet, http.MethodHead)
 	case "login":
+		if c.Original != "" {
+			// A front proxy passes on whom its question to /_auth/verify turned away, with
+			// whatever method that was.
+			h.challenge(w, r, c, page.ParseTarget(c.Original))
+			return true
+		}
 		h.only(w, r, c, h.begin, http.MethodGet, http.MethodHead)
 	case "callback":
 		// Not HEAD: a link preview must not use an attempt up.
@@ -180,7 +186,10 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request, c auth.Client, t
 // provider, a program is told so and starts no login.
 func (h *Handler) Challenge(w http.ResponseWriter, r *http.Request, c auth.Client, d gate.Decision) {
 	h.dropStale(w, d)
-	target := page.ParseTarget(r.URL.RequestURI())
+	h.challenge(w, r, c, page.ParseTarget(r.URL.RequestURI()))
+}
+
+func (h *Handler) challenge(w http.ResponseWriter, r *http.Request, c auth.Client, target page.Target) {
 	if page.AudienceOf(r) == page.TopNavigation {
 		h.start(w, r, c, target, false, page.LabelSignIn)
 		return
@@ -252,6 +261,8 @@ func (h *Handler) logout(w http.ResponseWriter, r *http.Request, c auth.Client) 
 			slog.String("user", opened.Session.Identity.Email), slog.String("session", string(opened.Session.ID)))
 	}
 	w.Header().Add("Set-Cookie", h.Sessions.ClearCookie())
+	// The Back button would show what the app had answered to whoever sits down next.
+	w.Header().Set("Clear-Site-Data", `"cache"`)
 	h.Pages.Redirect(w, r, c.RequestID, http.StatusSeeOther, h.Pages.Own("signed-out", nil), page.LabelPage)
 }
 
