@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -173,7 +174,7 @@ func startWall(t *testing.T, publicURL, config string) *rig {
 		}
 		r.oracle.judgeLog(t, log.String())
 		if t.Failed() {
-			t.Logf("the wall said:\n%s", log.String())
+			t.Logf("the wall said:\n%s", regexp.MustCompile(`(?m)^.*"level":"INFO".*\n`).ReplaceAllString(log.String(), ""))
 		}
 	})
 	r.awaitServing(t)
@@ -367,9 +368,15 @@ func (r *rig) request(t tester, method string, args []string) *http.Request {
 		request.Body, request.ContentLength = nil, 0
 	}
 	path, query, hasQuery := strings.Cut(target, "?")
-	request.URL.Opaque = "//" + r.address + path // as it is written, byte for byte
 	request.URL.RawQuery, request.URL.ForceQuery = query, hasQuery && query == ""
-	request.URL.Path = path
+	if request.URL.Opaque = path; strings.HasPrefix(path, "//") { // net/http would take the first part for a host
+		request.URL.Opaque, request.URL.RawPath = "", path
+		request.URL.Path, err = url.PathUnescape(path)
+		check(t, err)
+	}
+	if request.URL.RequestURI() != target { // byte for byte, or not at all
+		t.Fatalf("%q would be sent as %q: send it raw", target, request.URL.RequestURI())
+	}
 	request.Header, request.Host = h, host
 	return request
 }
