@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/url"
 	"slices"
@@ -48,8 +49,9 @@ func (p *Provider) discover(ctx context.Context) error {
 	}
 	p.metadata.Store(m)
 	if old == nil || *old != *m {
-		p.config.Log.Info("the provider is discovered", "issuer", p.config.Issuer, "authorization_endpoint", m.authorization,
-			"token_endpoint", m.token, "jwks_uri", m.jwks, "algorithm", string(m.algorithm))
+		p.config.Log.Info("the provider is discovered", slog.String("issuer", p.config.Issuer),
+			slog.String("authorization_endpoint", m.authorization), slog.String("token_endpoint", m.token),
+			slog.String("jwks_uri", m.jwks), slog.String("algorithm", string(m.algorithm)))
 	}
 	return nil
 }

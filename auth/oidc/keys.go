@@ -148,7 +148,7 @@ func (k *keySet) fetch(ctx context.Context) error {
 func (k *keySet) begin(now time.Time) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.idle = slices.DeleteFunc(k.idle, func(t time.Time) bool { return now.Sub(t) >= fetchWindow })
+	k.idle = slices.DeleteFunc(k.idle, func(t time.Time) bool { return now.Sub(t).Abs() >= fetchWindow }) // clocks are set back, too
 	if len(k.idle) >= maxFetches {
 		return false
 	}

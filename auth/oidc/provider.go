@@ -141,7 +141,7 @@ func (p *Provider) Run(ctx context.Context) {
 		case err.Error() != said: // the same failure over and over is one line
 			said = err.Error()
 			p.config.Log.Warn("the provider's metadata is not usable, trying again",
-				"issuer", p.config.Issuer, "known_from_before", p.Ready(), "error", err)
+				slog.String("issuer", p.config.Issuer), slog.Bool("known_from_before", p.Ready()), slog.Any("error", err))
 		}
 		p.sleep(ctx, jitter(retry))
 		retry = min(2*retry, lastRetry)
