@@ -52,6 +52,7 @@ func (p *program) serve(ctx context.Context, cfg *config.Config, warnings []conf
 		return fmt.Errorf("listen on %s: %w", cfg.Listen, err)
 	}
 	main := w.server(w, cfg)
+	speakHTTP2(main)
 	servers := []*http.Server{main}
 	failed := make(chan error, 2)
 	go func() { failed <- main.Serve(proxy.GuardWrites(listener, cfg.Timeouts.Stall, p.now)) }()
@@ -91,6 +92,21 @@ func (w *wall) server(handler http.Handler, cfg *config.Config) *http.Server {
 		IdleTimeout:       cfg.Timeouts.Idle,
 		MaxHeaderBytes:    headerBytes(int(cfg.Limits.HeaderBytes)),
 		ErrorLog:          slog.NewLogLogger(w.log.Handler(), slog.LevelDebug),
+	}
+}
+
+// speakHTTP2 adds HTTP/2 with prior knowledge, as gRPC and balancers speak it to
+// what stands behind them. Streams are counted, so that one connection is no more
+// than a few, and a client that died without a word is found out and let go.
+func speakHTTP2(s *http.Server) {
+	s.Protocols = new(http.Protocols)
+	s.Protocols.SetHTTP1(true)
+	s.Protocols.SetHTTP2(true)
+	s.Protocols.SetUnencryptedHTTP2(true)
+	s.HTTP2 = &http.HTTP2Config{
+		MaxConcurrentStreams: 100,
+		SendPingTimeout:      30 * time.Second,
+		PingTimeout:          15 * time.Second,
 	}
 }
 
