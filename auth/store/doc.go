@@ -25,10 +25,10 @@
 // a value of type engine, made in a file of its own; storetest is the suite that
 // each must pass. The embedded engine is SQLite: one file in WAL mode, mode
 // 0600, which several processes of one host may share and an operator may open
-// with sqlite3, under the same account. Copy it with VACUUM INTO or
-// sqlite3's .backup, never with cp. With the wall stopped a backup may be put
-// back; what was ended or blocked after the backup was taken is then forgotten,
-// and a new session key ends all sessions at once.
+// with sqlite3, under the same account. Copy it with VACUUM INTO or sqlite3's
+// .backup, never with cp. To put a copy back, stop the wall and remove the files
+// ending in -wal and -shm. What was ended or blocked after the copy was made is
+// forgotten then, and a new session key is what ends all sessions at once.
 //
 // # What is refused
 //

@@ -687,6 +687,14 @@ func TestClock(t *testing.T) {
 		t.Errorf("cut-off %v, created %v", cut, early.Created)
 	}
 
+	// A cut-off never goes back, even when the store has no session to tell from.
+	set(base.AddDate(0, 0, 1))
+	before := cutOff(4)
+	set(base)
+	if cut := cutOff(4); !cut.After(before) {
+		t.Errorf("cut-off went from %v to %v", before, cut)
+	}
+
 	// The feed forgets what has expired an hour ago, Prune drops it, blocks stay.
 	set(base)
 	session := signIn(t, s, 2)
@@ -732,5 +740,23 @@ func TestNetworkName(t *testing.T) {
 		if got := store.NetworkName(magic); got != want {
 			t.Errorf("%#x: %q, want %q", magic, got, want)
 		}
+	}
+}
+
+// A copy that an operator made of a running store is a store.
+func TestBackup(t *testing.T) {
+	path := made(t)
+	s := open(t, store.Config{URL: "sqlite:" + path})
+	session := signIn(t, s, 1)
+	backup := filepath.Join(t.TempDir(), "backup.db")
+	run(t, raw(t, path), "VACUUM INTO '"+backup+"'")
+	late := signIn(t, s, 2)
+	s = open(t, store.Config{URL: "sqlite:" + backup})
+	wantSessions(t, s, []auth.Session{session})
+	if _, err := s.Session(t.Context(), late.ID); !errors.Is(err, auth.ErrNotFound) {
+		t.Errorf("a session from after the copy: %v", err)
+	}
+	if _, err := s.Block(t.Context(), store.Who{Email: "a@example.com"}, "x", ""); err != nil {
+		t.Errorf("Block: %v", err)
 	}
 }

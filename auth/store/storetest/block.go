@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/loginwall/loginwall/auth"
@@ -22,6 +23,10 @@ func testBlockAccount(t *testing.T, open func(store.Config) *store.Store) {
 	}
 	wantAlive(t, s, false, sessions...)
 	wantAlive(t, s, true, bystander)
+	// Another store's sessions too, whenever they began.
+	wantAlive(t, s, false,
+		auth.Session{ID: "elsewhere", Identity: as(mallory, "elsewhere@example.com"), Created: b.At.Add(time.Hour)},
+		auth.Session{ID: "elsewhere", Identity: as(person(3), mallory.Email), Created: b.At.Add(time.Hour)})
 	_, err = trySignIn(t.Context(), s, mallory)
 	wantErr(t, "same account", err, auth.ErrBlocked)
 	_, err = trySignIn(t.Context(), s, as(mallory, "elsewhere@example.com"))
@@ -64,9 +69,19 @@ func testBlockAddress(t *testing.T, open func(store.Config) *store.Store) {
 		_, err := trySignIn(t.Context(), s, id)
 		wantErr(t, id.Email, err, auth.ErrBlocked)
 	}
+	_, err = s.Block(t.Context(), store.Who{Email: shared}, admin, "")
+	must(t, err)
+	wantEvents(t, s, store.EventQuery{Kind: auth.EventBlocked}, auth.EventBlocked, auth.EventBlocked)
 	// One lifts it for all who are tied together by it.
 	must(t, s.Unblock(t.Context(), store.Who{User: b.UserID()}, admin))
-	wantAlive(t, s, true, signIn(t, s, a), signIn(t, s, b), signIn(t, s, as(c, shared)))
+	again := []auth.Session{signIn(t, s, a), signIn(t, s, b), signIn(t, s, as(c, shared))}
+	wantAlive(t, s, true, again...)
+	// A block of one account blocks the address, and so ends the sessions of all who hold it.
+	_, err = s.Block(t.Context(), store.Who{User: a.UserID()}, admin, "")
+	must(t, err)
+	wantAlive(t, s, false, again...)
+	must(t, s.Unblock(t.Context(), store.Who{Email: shared}, admin))
+	wantAlive(t, s, false, again...)
 }
 
 func testBlockUnseenAddress(t *testing.T, open func(store.Config) *store.Store) {
@@ -82,7 +97,7 @@ func testBlockUnseenAddress(t *testing.T, open func(store.Config) *store.Store) 
 	id.EmailVerified = false
 	_, err = trySignIn(t.Context(), s, id)
 	wantErr(t, "SignIn, unverified", err, auth.ErrBlocked)
-	wantAlive(t, s, false, auth.Session{ID: "elsewhere", Identity: id, Created: b.At.Add(1e9)})
+	wantAlive(t, s, false, auth.Session{ID: "elsewhere", Identity: id, Created: b.At.Add(time.Hour)})
 	wantAlive(t, s, true, auth.Session{ID: "elsewhere", Identity: as(id, ""), Created: b.At})
 	must(t, s.Unblock(t.Context(), store.Who{Email: id.Email}, admin))
 	signIn(t, s, id)
@@ -145,13 +160,18 @@ func testBlockOutlivesUser(t *testing.T, open func(store.Config) *store.Store) {
 	wantErr(t, "User", err, auth.ErrNotFound)
 	_, err = s.Session(t.Context(), session.ID)
 	wantErr(t, "Session", err, auth.ErrNotFound)
+	again, err := s.Block(t.Context(), store.Who{Email: id.Email}, "other@example.com", "again")
+	if err != nil || again.User != id.UserID() || again.By != admin {
+		t.Errorf("blocked again: %+v, %v", again, err)
+	}
+	wantEvents(t, s, store.EventQuery{Kind: auth.EventBlocked}, auth.EventBlocked)
 	for _, again := range []auth.Identity{id, as(id, "new@example.com"), as(person(2), id.Email)} {
 		_, err = trySignIn(t.Context(), s, again)
 		wantErr(t, again.Email, err, auth.ErrBlocked)
 	}
 	must(t, s.Unblock(t.Context(), store.Who{Email: id.Email}, admin))
 	wantAlive(t, s, false, session)
-	in, err := s.SignIn(t.Context(), auth.SignIn{Identity: id, Session: "new", MaxAge: 1e9})
+	in, err := s.SignIn(t.Context(), auth.SignIn{Identity: id, Session: "new", MaxAge: time.Hour})
 	if err != nil || !in.FirstTime || in.PreviousHolder != "" {
 		t.Errorf("after unblock: %+v, %v", in, err)
 	}

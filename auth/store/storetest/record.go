@@ -220,6 +220,19 @@ func testEndSessionsOf(t *testing.T, open func(store.Config) *store.Store) {
 	}
 }
 
+// A cut-off is remembered until the last session that it ended has expired.
+func testCutOffOutlivesSessions(t *testing.T, open func(store.Config) *store.Store) {
+	s := open(store.Config{KeepCutOff: time.Millisecond})
+	session := signIn(t, s, person(1))
+	_, err := s.EndSessionsOf(t.Context(), userID(1), "x", auth.EndByAdmin)
+	must(t, err)
+	var p process
+	p.read(t, s)
+	if r := p.rows[[2]string{"user", string(userID(1))}]; r.Expires.Before(session.Expires) {
+		t.Errorf("forgotten at %v, the session expires at %v", r.Expires, session.Expires)
+	}
+}
+
 // Sign-ins and cut-offs of one millisecond must not be mistaken for each other.
 func testCutOffIsStrict(t *testing.T, open func(store.Config) *store.Store) {
 	s := open(store.Config{})
