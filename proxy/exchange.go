@@ -47,7 +47,7 @@ func (x *exchange) client() auth.Client {
 	if len(agent) > maxAgent {
 		agent = strings.ToValidUTF8(agent[:maxAgent], "")
 	}
-	return auth.Client{Address: x.from.Client, Agent: agent, RequestID: x.record.RequestID}
+	return auth.Client{Address: x.from.Client, Agent: agent, RequestID: x.record.RequestID, Original: x.h.original(x)}
 }
 
 // isUser notes for the log who it is.

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/loginwall/loginwall/auth/assertion"
 	"github.com/loginwall/loginwall/auth/gate"
 	"github.com/loginwall/loginwall/auth/page"
 	"github.com/loginwall/loginwall/auth/policy"
@@ -173,10 +174,13 @@ func (x *exchange) passTrailers() {
 
 // passesTrailer says which trailers reach an upstream: none that could be read as
 // a statement of ours, or as a field that must not stand there (RFC 9110, section
-// 6.5.1), since some servers merge them into the header.
+// 6.5.1): framing, routing, credentials, what describes the body. Some servers
+// merge trailers into the header, in CGI's form of the name.
 func (h *Handler) passesTrailer(name string) bool {
-	switch name {
-	case "Authorization", "Connection", "Cookie", "Expect", "Host", "Te", "Upgrade", observe.RequestIDHeader:
+	switch assertion.Fold(name) {
+	case "connection", "content-length", "host", "http2-settings", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
+		"authorization", "cookie", "expect", "proxy-authorization",
+		"content-encoding", "content-range", "content-type", "x-request-id":
 		return false
 	}
 	return !h.Teller.Owned(name)
@@ -198,6 +202,10 @@ func modifyResponse(res *http.Response) error {
 		return nil
 	}
 	cleanHeader(res.Trailer)
+	if len(res.Trailer) > 0 && x.r.ProtoMajor == 1 && x.r.Method != http.MethodHead {
+		// HTTP/2 has room for trailers behind a body of known length, HTTP/1.1 has not.
+		res.Header.Del("Content-Length")
+	}
 	if x.principal != nil {
 		makePrivate(res.Header)
 		if cookie, due := x.h.Sessions.Touch(x.principal.Session()); due {

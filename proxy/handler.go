@@ -149,6 +149,8 @@ func (h *Handler) serve(x *exchange) {
 		h.problem(x, page.BadRequest)
 	case r.Header.Get(hopHeader) == h.hop:
 		h.problem(x, page.Loop)
+	case isForwardAuth(x.target.path):
+		h.forwardAuth(x)
 	case !h.Resolver.OurHost(from):
 		h.problem(x, page.WrongHost)
 	case strings.HasPrefix(x.target.path, ownPrefix):

@@ -266,3 +266,17 @@ func (x *exchange) leave() error {
 	}
 	return cause
 }
+
+// Len returns how many requests are under way.
+func (l *Live) Len() int {
+	n := 0
+	for i := range l.shards {
+		s := &l.shards[i]
+		s.mu.Lock()
+		for x := s.head; x != nil; x = x.after {
+			n++
+		}
+		s.mu.Unlock()
+	}
+	return n
+}
