@@ -201,7 +201,7 @@ func (p *Provider) authorize(w http.ResponseWriter, r *http.Request) {
 		answer.Set("iss", p.config.Issuer) // RFC 9207, unannounced, as Google does
 		edit(p.current().Callback, answer)
 		w.Header().Set("Cache-Control", "no-store")
-		http.Redirect(w, r, redirect+"?"+answer.Encode(), http.StatusFound)
+		http.Redirect(w, r, redirect+"?"+answer.Encode(), http.StatusFound) //nolint:gosec // a registered one
 	}
 	email := q.Get("login_hint")
 	if r.Method == http.MethodPost {

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"io"
+	"maps"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -46,9 +47,7 @@ func request(edit url.Values) url.Values {
 		"response_type": {"code"}, "client_id": {"app"}, "redirect_uri": {callback}, "scope": {"openid email profile"}, "state": {"st/ate"},
 		"nonce": {"nonce"}, "code_challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}, "code_challenge_method": {"S256"},
 	}
-	for name, values := range edit {
-		q[name] = values
-	}
+	maps.Copy(q, edit)
 	return q
 }
 

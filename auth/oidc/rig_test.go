@@ -245,8 +245,7 @@ func (r *rig) refused(reasons ...oidc.Reason) error {
 }
 
 func reasonOf(err error) oidc.Reason {
-	var failure *oidc.Error
-	if errors.As(err, &failure) {
+	if failure, ok := errors.AsType[*oidc.Error](err); ok {
 		return failure.Reason
 	}
 	return ""
