@@ -172,4 +172,7 @@ type Client struct {
 	Agent string
 	// RequestID is the id in the log and on pages.
 	RequestID string
+	// Original is the path and query that the client asked a trusted front proxy for,
+	// where that proxy sends it to the login itself; else empty.
+	Original string
 }
