@@ -27,6 +27,7 @@ const (
 	endpointDiscovery = "discovery"
 	endpointToken     = "token"
 	endpointKeys      = "jwks"
+	endpointUserinfo  = "userinfo"
 )
 
 // A client makes every call to the provider. It trusts nothing that comes back:
@@ -66,8 +67,8 @@ func newClient(c *Config) *client {
 	return cl
 }
 
-// get fetches a JSON document.
-func (c *client) get(ctx context.Context, endpoint, url string) (body []byte, header http.Header, err error) {
+// get fetches a JSON document; with an access token, unless it is empty.
+func (c *client) get(ctx context.Context, endpoint, url, token string) (body []byte, header http.Header, err error) {
 	start := c.now()
 	defer func() { c.observe(endpoint, c.now().Sub(start), err) }()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
@@ -75,6 +76,9 @@ func (c *client) get(ctx context.Context, endpoint, url string) (body []byte, he
 		return nil, nil, fmt.Errorf("making the request: %w", err)
 	}
 	req.Header.Set("Accept", "application/json")
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token) // RFC 6750, section 2.1
+	}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, nil, err

@@ -18,7 +18,9 @@ import (
 // immutable but for the keys that it leads to.
 type metadata struct {
 	authorization, token, jwks string
-	style                      oauth2.AuthStyle
+	// userinfo is empty where there is none that we may use.
+	userinfo string
+	style    oauth2.AuthStyle
 	// algorithm is the one that ID tokens must be signed with.
 	algorithm jose.SignatureAlgorithm
 	// namesIssuer: callbacks always carry iss (RFC 9207, section 3).
@@ -30,7 +32,7 @@ type metadata struct {
 // force before stays.
 func (p *Provider) discover(ctx context.Context) error {
 	address := strings.TrimSuffix(p.config.Issuer, "/") + "/.well-known/openid-configuration"
-	body, _, err := p.client.get(ctx, endpointDiscovery, address)
+	body, _, err := p.client.get(ctx, endpointDiscovery, address, "")
 	if err != nil {
 		return netError("discovery", err)
 	}
@@ -81,6 +83,10 @@ func parseMetadata(body []byte, c *Config) (*metadata, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", endpoint.name, err)
 		}
+	}
+	// It is optional, and few need it: one that is no good is none.
+	if u, err := doc.text("userinfo_endpoint"); err == nil && !c.Google && checkEndpoint(u, c) == nil {
+		m.userinfo = u
 	}
 	if m.style, err = authStyle(doc, c.Google); err != nil {
 		return nil, err

@@ -9,9 +9,14 @@
 // azp, exp, nbf, iat, nonce, at_hash where present, and a usable sub. go-oidc
 // verifies the signature, iss, aud, exp and nbf; the rest, and those again with
 // exact-case member names (encoding/json folds case, so "Email" could stand in
-// for "email"), is done here. A token passes only if both agree. Nothing else
-// that the provider could say is asked for: no userinfo, no refresh token, no
-// distributed claims, no key that a token's header names by URL.
+// for "email"), is done here. A token passes only if both agree.
+//
+// Many providers leave the address and the groups out of the ID token and tell
+// them at their userinfo endpoint, as OpenID Connect Core 1.0, section 5.4, has it.
+// It is asked, but never with Google, only for what the token lacks, and believed
+// only if it speaks of the same sub. Nothing else that the provider could say is
+// asked for: no refresh token, no distributed claims, no key that a token's header
+// names by URL.
 //
 // # The algorithm
 //

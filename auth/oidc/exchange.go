@@ -44,7 +44,7 @@ func (p *Provider) Exchange(ctx context.Context, a Attempt, code string) (auth.I
 		return auth.Identity{}, failure
 	}
 	// RFC 6749, section 5.1, asks for a type, and OpenID Connect for this one. The
-	// access token itself is used for at_hash only, and forgotten.
+	// access token itself is used for at_hash and userinfo, and forgotten.
 	if t := tokens.TokenType; t != "" && !strings.EqualFold(t, "bearer") {
 		return auth.Identity{}, fail(ReasonBadReply, "a token of type %q (want Bearer)", clip(t))
 	}

@@ -11,7 +11,11 @@ import (
 
 // Judge runs the checks behind the signature, for the fuzzer.
 func (p *Provider) Judge(payload []byte, nonce, atHash string) (*auth.Identity, error) {
-	id, failure := p.judge(payload, nonce, atHash)
+	claims, err := parseObject(payload)
+	if err != nil {
+		return nil, err
+	}
+	id, failure := p.judge(claims, nonce, atHash)
 	if failure != nil {
 		return nil, failure
 	}

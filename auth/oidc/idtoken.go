@@ -36,7 +36,8 @@ const (
 	maxGroupName = 256
 )
 
-// verify makes an identity out of an ID token, or says why not.
+// verify makes an identity out of an ID token, and of userinfo for what that
+// leaves out, or says why not.
 func (p *Provider) verify(ctx context.Context, m *metadata, jwt, nonce, accessToken string) (*auth.Identity, *Error) {
 	if err := checkHeader(jwt, string(m.algorithm)); err != nil {
 		return nil, fail(ReasonBadToken, "the ID token's header: %w", err)
@@ -55,12 +56,19 @@ func (p *Provider) verify(ctx context.Context, m *metadata, jwt, nonce, accessTo
 	}
 	// Our own checks come first, since they say more exactly what is wrong; but
 	// what go-oidc refuses stays refused.
-	id, failure := p.judge(signature.payload, nonce, accessTokenHash(accessToken, m.algorithm))
+	claims, err := parseObject(signature.payload)
+	if err != nil {
+		return nil, fail(ReasonBadToken, "the ID token's claims: %w", err)
+	}
+	id, failure := p.judge(claims, nonce, accessTokenHash(accessToken, m.algorithm))
 	if failure != nil {
 		return nil, failure
 	}
 	if second != nil {
 		return nil, fail(ReasonBadToken, "the ID token: %s", clip(second.Error()))
+	}
+	if failure := p.complete(ctx, m, accessToken, claims, id); failure != nil {
+		return nil, failure
 	}
 	return id, nil
 }
@@ -135,12 +143,8 @@ func accessTokenHash(token string, alg jose.SignatureAlgorithm) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 
-// judge checks every claim of a payload whose signature was verified.
-func (p *Provider) judge(payload []byte, nonce, atHash string) (*auth.Identity, *Error) {
-	claims, err := parseObject(payload)
-	if err != nil {
-		return nil, fail(ReasonBadToken, "the ID token's claims: %w", err)
-	}
+// judge checks every claim of a token whose signature was verified.
+func (p *Provider) judge(claims object, nonce, atHash string) (*auth.Identity, *Error) {
 	if err := p.checkParties(claims); err != nil {
 		return nil, fail(ReasonBadToken, "the ID token's claims: %w", err)
 	}

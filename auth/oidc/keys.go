@@ -130,7 +130,7 @@ func (k *keySet) fetch(ctx context.Context) error {
 	if !k.begin(now) {
 		return errEnough
 	}
-	body, header, err := k.client.get(ctx, endpointKeys, k.url)
+	body, header, err := k.client.get(ctx, endpointKeys, k.url, "")
 	if err != nil {
 		return err
 	}

@@ -245,10 +245,10 @@ func TestNotDiscoveredYet212(t *testing.T) {
 	}
 }
 
-// Nothing but discovery, token and keys is ever asked for, and nobody else: no
-// userinfo, no refresh token, no place that a token names (080, 093, 096, 222).
+// Nothing but discovery, token and keys is ever asked of Google, and nobody else:
+// no userinfo, no refresh token, no place that a token names (080, 093, 096, 222).
 func TestTraffic080_093_096_222(t *testing.T) {
-	r := ready(t, setup{config: func(c *oidc.Config) { c.Google = false; c.GroupsClaim = "groups" }})
+	r := ready(t, setup{config: func(c *oidc.Config) { c.GroupsClaim = "groups" }})
 	r.idp.Misbehave(devidp.Fault{
 		Reply: set("refresh_token", "1//refresh"),
 		Claims: func(m map[string]any) {

@@ -222,7 +222,7 @@ func TestIdentity083(t *testing.T) {
 			}
 			r.renew(t)
 			r.config = config
-			r.idp.Misbehave(devidp.Fault{Claims: test.edit})
+			r.idp.Misbehave(devidp.Fault{Claims: test.edit, Discovery: set("userinfo_endpoint", nil)})
 			if err := r.rp.Discover(t.Context()); err != nil {
 				t.Fatal(err)
 			}
