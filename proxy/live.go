@@ -203,7 +203,7 @@ func (x *exchange) standsStill(now time.Time) bool {
 	if x.h.Stall <= 0 {
 		return false
 	}
-	before := now.Add(-x.h.Stall).UnixNano()
+	before := now.Add(-x.h.Stall - tick).UnixNano() // the clock may have been a tick behind
 	reading, writing := x.reading.Load(), x.writing.Load()
 	return reading != 0 && reading < before && !x.answered.Load() || writing != 0 && writing < before
 }
