@@ -164,7 +164,7 @@ type OIDC struct {
 	// What is asked for; openid must be among it.
 	Scopes []string `yaml:"scopes" kind:"scope" default:"openid,email,profile"`
 
-	// The claim of the ID token that lists a person's groups.
+	// The claim that lists a person's groups, in the ID token or at userinfo.
 	GroupsClaim string `yaml:"groups_claim" kind:"word" example:"groups"`
 
 	// Take addresses for verified although the provider does not say so: only
