@@ -20,7 +20,6 @@ import (
 const checkTimeout = 10 * time.Second
 
 func (p *program) checkCommand() *cobra.Command {
-	var path string
 	var offline bool
 	c := &cobra.Command{
 		Use:   "check",
@@ -28,14 +27,13 @@ func (p *program) checkCommand() *cobra.Command {
 		Long:  "Reads the configuration and tests what it names: the keys, the store, the provider\nand the client's credentials, the upstreams. Changes nothing, creates nothing, and\nmay run beside a wall. Exits 1 when something is wrong.",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := p.load(path)
+			cfg, err := p.load()
 			if err != nil {
 				return err
 			}
 			return p.check(c.Context(), cfg, offline)
 		},
 	}
-	p.configFlag(c, &path)
 	c.Flags().BoolVar(&offline, "offline", false, "leave out what needs the network")
 	return c
 }

@@ -26,7 +26,7 @@ const (
 )
 
 func (p *program) demoCommand() *cobra.Command {
-	var listen, upstream, path string
+	var listen, upstream string
 	c := &cobra.Command{
 		Use:   "demo",
 		Short: "Show a whole login on this machine, offline",
@@ -38,8 +38,6 @@ func (p *program) demoCommand() *cobra.Command {
 	}
 	c.Flags().StringVar(&listen, "listen", "localhost:8080", "where to open the wall: a loopback `host:port`")
 	c.Flags().StringVar(&upstream, "upstream", "", "your own app's `URL`, instead of the sample app")
-	p.configFlag(c, &path)
-	_ = c.Flags().MarkHidden("config")
 	return c
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
 	"strings"
 
@@ -30,7 +29,7 @@ type explanation struct {
 }
 
 func (p *program) explainCommand() *cobra.Command {
-	var path, email, hostedDomain string
+	var email, hostedDomain string
 	var groups []string
 	var unverified, asJSON bool
 	c := &cobra.Command{
@@ -39,7 +38,7 @@ func (p *program) explainCommand() *cobra.Command {
 		Long:  "Tells which rule of the file decides about a request, and how. The account is the\none that last signed in with this address; where there is none, one whose address is\nverified and which the domain's own Workspace owns is assumed. Without --user the\nrequest is judged as a stranger's.",
 		Args:  cobra.RangeArgs(1, 2),
 		RunE: func(c *cobra.Command, args []string) error {
-			cfg, err := p.load(path)
+			cfg, err := p.load()
 			if err != nil {
 				return err
 			}
@@ -69,7 +68,6 @@ func (p *program) explainCommand() *cobra.Command {
 			return p.printExplanation(out, asJSON)
 		},
 	}
-	p.configFlag(c, &path)
 	c.Flags().StringVar(&email, "user", "", "the `address` of who asks")
 	c.Flags().StringVar(&hostedDomain, "hosted-domain", "", "assume this hd claim (empty: a consumer account)")
 	c.Flags().StringSliceVar(&groups, "group", nil, "assume this group; may be repeated")
@@ -79,11 +77,11 @@ func (p *program) explainCommand() *cobra.Command {
 }
 
 func explain(rules *policy.Policy, method, target string, who *auth.Identity) (explanation, error) {
-	u, err := url.ParseRequestURI(target)
-	if err != nil || !strings.HasPrefix(target, "/") {
+	path, _, _ := strings.Cut(target, "?")
+	if !strings.HasPrefix(path, "/") {
 		return explanation{}, fmt.Errorf("%q is not a path (write it as in a request line, beginning with /)", target)
 	}
-	d := rules.Decide(policy.Target{Method: method, Path: policy.ReadPath(u.EscapedPath())}, who)
+	d := rules.Decide(policy.Target{Method: method, Path: policy.ReadPath(path)}, who)
 	return explanation{Verdict: d.Verdict.String(), Rule: d.Rule, Reason: string(d.Reason), Method: method, Path: target}, nil
 }
 

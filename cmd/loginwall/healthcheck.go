@@ -16,21 +16,19 @@ import (
 const healthcheckTimeout = 5 * time.Second
 
 func (p *program) healthcheckCommand() *cobra.Command {
-	var path string
 	c := &cobra.Command{
 		Use:   "healthcheck",
 		Short: "Ask the running wall whether it is ready",
 		Long:  "Asks the running wall's /readyz, or /_auth/healthz where ops_listen is off:\nfor HEALTHCHECK in an image, and for exec probes.",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := p.load(path)
+			cfg, err := p.load()
 			if err != nil {
 				return err
 			}
 			return healthcheck(c.Context(), cfg)
 		},
 	}
-	p.configFlag(c, &path)
 	return c
 }
 

@@ -14,8 +14,8 @@ import (
 
 // load reads the configuration for a subcommand that a person waits for; its
 // warnings go to stderr.
-func (p *program) load(path string) (*config.Config, error) {
-	cfg, warnings, err := p.read(path)
+func (p *program) load() (*config.Config, error) {
+	cfg, warnings, err := p.read()
 	for _, w := range warnings {
 		fmt.Fprintln(p.stderr, "warning:", w.Error())
 	}
@@ -23,8 +23,8 @@ func (p *program) load(path string) (*config.Config, error) {
 }
 
 // read says on stderr what is wrong with the file, a line for each problem.
-func (p *program) read(path string) (*config.Config, []config.Problem, error) {
-	cfg, warnings, err := config.Load(path, p.env)
+func (p *program) read() (*config.Config, []config.Problem, error) {
+	cfg, warnings, err := config.Load(p.config, p.env)
 	if err != nil {
 		fmt.Fprintln(p.stderr, err)
 		return nil, nil, errSilent

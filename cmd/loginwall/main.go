@@ -40,6 +40,7 @@ func realMain() int {
 type program struct {
 	stdout, stderr io.Writer
 	env            func(name string) (string, bool)
+	config         string // the file's path, as given
 	now            func() time.Time
 }
 
@@ -78,6 +79,12 @@ func (p *program) command() (root *cobra.Command, started *bool) {
 			*started = true
 		},
 	}
+	standard := "loginwall.yaml"
+	if name, ok := p.env("LOGINWALL_CONFIG"); ok && name != "" {
+		standard = name
+	}
+	root.PersistentFlags().StringVar(&p.config, "config", standard, "the configuration `file` (also $LOGINWALL_CONFIG)")
+	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml")
 	root.AddCommand(
 		p.serveCommand(), p.demoCommand(), p.checkCommand(), p.explainCommand(),
 		p.usersCommand(), p.sessionsCommand(), p.healthcheckCommand(), p.versionCommand(),
@@ -85,14 +92,12 @@ func (p *program) command() (root *cobra.Command, started *bool) {
 	return root, started
 }
 
-// configFlag adds --config, which every subcommand takes.
-func (p *program) configFlag(c *cobra.Command, path *string) {
-	standard := "loginwall.yaml"
-	if name, ok := p.env("LOGINWALL_CONFIG"); ok && name != "" {
-		standard = name
+// group is a command that only has subcommands.
+func group(use, short string) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short, Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.Flags().StringVar(path, "config", standard, "the configuration `file` (also $LOGINWALL_CONFIG)")
-	_ = c.MarkFlagFilename("config", "yaml", "yml")
 }
 
 func (p *program) versionCommand() *cobra.Command {
@@ -105,8 +110,6 @@ func (p *program) versionCommand() *cobra.Command {
 			return err
 		},
 	}
-	var unused string
-	p.configFlag(c, &unused)
 	return c
 }
 

@@ -20,20 +20,18 @@ import (
 )
 
 func (p *program) serveCommand() *cobra.Command {
-	var path string
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the wall",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, warnings, err := p.read(path)
+			cfg, warnings, err := p.read()
 			if err != nil {
 				return err
 			}
 			return p.serve(c.Context(), cfg, warnings)
 		},
 	}
-	p.configFlag(c, &path)
 	return c
 }
 

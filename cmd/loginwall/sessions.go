@@ -14,7 +14,7 @@ import (
 )
 
 func (p *program) sessionsCommand() *cobra.Command {
-	c := &cobra.Command{Use: "sessions", Short: "See and end sessions"}
+	c := group("sessions", "See and end sessions")
 	c.AddCommand(p.sessionsList(), p.sessionsEnd())
 	return c
 }
@@ -47,7 +47,7 @@ func newSessionRow(s auth.SessionRecord) sessionRow {
 }
 
 func (p *program) sessionsList() *cobra.Command {
-	var path, user string
+	var user string
 	var asJSON, open bool
 	c := &cobra.Command{
 		Use: "list", Short: "List sessions, all or one person's", Args: cobra.NoArgs,
@@ -60,7 +60,7 @@ func (p *program) sessionsList() *cobra.Command {
 				}
 				query.User, query.Email = who.User, who.Email
 			}
-			s, err := p.openStore(c.Context(), path)
+			s, err := p.openStore(c.Context())
 			if err != nil {
 				return err
 			}
@@ -74,7 +74,6 @@ func (p *program) sessionsList() *cobra.Command {
 			return errors.Join(err, failed)
 		},
 	}
-	p.configFlag(c, &path)
 	c.Flags().StringVar(&user, "user", "", "only this person's: an `address` or a user id")
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON array")
 	c.Flags().BoolVar(&open, "open", false, "only those that have neither ended nor expired")
@@ -112,17 +111,19 @@ func (p *program) sessionTable(rows iter.Seq[sessionRow]) error {
 }
 
 func (p *program) sessionsEnd() *cobra.Command {
-	var path, user string
+	var user string
 	c := &cobra.Command{
 		Use:   "end ID | end --user EMAIL",
 		Short: "End one session, or all of a person's",
 		Long:  "Ends one session, or all that a person has; they may sign in again. Running walls\nknow within a second.",
-		Args:  cobra.MaximumNArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			if (len(args) == 1) == (user != "") {
-				return errors.New("name either a session or --user (see 'loginwall sessions end --help')")
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 || (len(args) == 1) == (user != "") {
+				return errors.New("sessions end: name either one session or --user")
 			}
-			s, err := p.openStore(c.Context(), path)
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			s, err := p.openStore(c.Context())
 			if err != nil {
 				return err
 			}
@@ -143,7 +144,6 @@ func (p *program) sessionsEnd() *cobra.Command {
 			return err
 		},
 	}
-	p.configFlag(c, &path)
 	c.Flags().StringVar(&user, "user", "", "all sessions of this person: an `address` or a user id")
 	return c
 }

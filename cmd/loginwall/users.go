@@ -21,8 +21,8 @@ import (
 
 // openStore opens the store that the configuration names, beside a wall that may
 // be running; it never creates one.
-func (p *program) openStore(ctx context.Context, path string) (*store.Store, error) {
-	cfg, err := p.load(path)
+func (p *program) openStore(ctx context.Context) (*store.Store, error) {
+	cfg, err := p.load()
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +42,7 @@ func operator() string {
 }
 
 func (p *program) usersCommand() *cobra.Command {
-	c := &cobra.Command{Use: "users", Short: "See, block and unblock the people who signed in"}
+	c := group("users", "See, block and unblock the people who signed in")
 	c.AddCommand(p.usersList(), p.usersShow(), p.usersBlock(), p.usersUnblock(), p.usersExport())
 	return c
 }
@@ -132,12 +132,11 @@ func mapped[A, B any](rows iter.Seq2[A, error], convert func(A) B) iter.Seq2[B, 
 }
 
 func (p *program) usersList() *cobra.Command {
-	var path string
 	var asJSON, blocked bool
 	c := &cobra.Command{
 		Use: "list", Short: "List who has signed in", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			s, err := p.openStore(c.Context(), path)
+			s, err := p.openStore(c.Context())
 			if err != nil {
 				return err
 			}
@@ -149,7 +148,6 @@ func (p *program) usersList() *cobra.Command {
 			return p.userTable(users)
 		},
 	}
-	p.configFlag(c, &path)
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON array")
 	c.Flags().BoolVar(&blocked, "blocked", false, "only those who are blocked")
 	return c
@@ -215,7 +213,6 @@ type userWithSessions struct {
 }
 
 func (p *program) usersShow() *cobra.Command {
-	var path string
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "show EMAIL|ID", Short: "Show a person with their sessions", Args: cobra.ExactArgs(1),
@@ -224,7 +221,7 @@ func (p *program) usersShow() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s, err := p.openStore(c.Context(), path)
+			s, err := p.openStore(c.Context())
 			if err != nil {
 				return err
 			}
@@ -249,7 +246,6 @@ func (p *program) usersShow() *cobra.Command {
 			return p.showUsers(rows)
 		},
 	}
-	p.configFlag(c, &path)
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON array of accounts, each with its sessions")
 	return c
 }
@@ -286,48 +282,45 @@ func (p *program) printJSON(v any) error {
 }
 
 func (p *program) usersBlock() *cobra.Command {
-	var path, reason string
+	var reason string
 	c := &cobra.Command{
 		Use:   "block EMAIL|ID",
 		Short: "Keep a person out, and end all their sessions",
 		Long:  "Blocks the address and every account that holds it, until somebody unblocks it: the\nsame account gets in under no other address, and no other account under this one. An\naddress that was never seen can be blocked too. Running walls know within a second.",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return p.change(c.Context(), path, args[0], func(s *store.Store, who store.Who) error {
+			return p.change(c.Context(), args[0], func(s *store.Store, who store.Who) error {
 				_, err := s.Block(c.Context(), who, operator(), reason)
 				return err
 			}, "blocked")
 		},
 	}
-	p.configFlag(c, &path)
 	c.Flags().StringVar(&reason, "reason", "", "why, in a few words, for the record")
 	return c
 }
 
 func (p *program) usersUnblock() *cobra.Command {
-	var path string
 	c := &cobra.Command{
 		Use:   "unblock EMAIL|ID",
 		Short: "Let a person in again",
 		Long:  "Lifts every block that names the account or its address. Sessions that the block\nended stay ended: the person signs in again.",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return p.change(c.Context(), path, args[0], func(s *store.Store, who store.Who) error {
+			return p.change(c.Context(), args[0], func(s *store.Store, who store.Who) error {
 				return s.Unblock(c.Context(), who, operator())
 			}, "unblocked")
 		},
 	}
-	p.configFlag(c, &path)
 	return c
 }
 
 // change does something to a person, in the store itself.
-func (p *program) change(ctx context.Context, path, arg string, do func(*store.Store, store.Who) error, done string) error {
+func (p *program) change(ctx context.Context, arg string, do func(*store.Store, store.Who) error, done string) error {
 	who, err := whoIs(arg)
 	if err != nil {
 		return err
 	}
-	s, err := p.openStore(ctx, path)
+	s, err := p.openStore(ctx)
 	if err != nil {
 		return err
 	}
@@ -340,14 +333,13 @@ func (p *program) change(ctx context.Context, path, arg string, do func(*store.S
 }
 
 func (p *program) usersExport() *cobra.Command {
-	var path string
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "export",
 		Short: "Write all users as CSV, or as JSON with their sessions",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			s, err := p.openStore(c.Context(), path)
+			s, err := p.openStore(c.Context())
 			if err != nil {
 				return err
 			}
@@ -359,7 +351,6 @@ func (p *program) usersExport() *cobra.Command {
 			return p.writeCSV(users)
 		},
 	}
-	p.configFlag(c, &path)
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON array instead of CSV")
 	return c
 }
