@@ -26,7 +26,8 @@ type Config struct {
 	Contact string
 	// ProviderName is what people call the provider: "Google" where it is empty.
 	ProviderName string
-	// AppName is what people call the app: the public host where it is empty.
+	// AppName is what people call the app. Where it is empty, it is the public host,
+	// or on one's own machine "this app": there the host says nothing.
 	AppName string
 }
 
@@ -38,7 +39,8 @@ type Pages struct {
 	https    bool
 	contact  []part
 	provider string
-	app      string
+	name     string // of the app, as a label
+	app      string // the same within a sentence
 	policy   string // Content-Security-Policy
 	words    map[Problem]wording
 	denials  map[string]denial
@@ -56,7 +58,7 @@ func New(c Config) (*Pages, error) {
 	}
 	p := &Pages{
 		host: strings.ToLower(u.Host), https: u.Scheme == "https",
-		contact: contactLine(c.Contact), provider: c.ProviderName, app: c.AppName,
+		contact: contactLine(c.Contact), provider: c.ProviderName, name: c.AppName, app: c.AppName,
 	}
 	if port := u.Port(); port == "" || p.https && port == "443" || !p.https && port == "80" {
 		p.host = strings.TrimSuffix(p.host, ":"+port)
@@ -65,8 +67,11 @@ func New(c Config) (*Pages, error) {
 	if p.provider == "" {
 		p.provider = "Google"
 	}
-	if p.app == "" {
-		p.app = p.host
+	if c.AppName == "" {
+		p.name, p.app = p.host, p.host
+		if !p.https { // as only loopback names can be
+			p.app = "this app"
+		}
 	}
 	// Our own files are named absolutely, for the page that tells of a wrong host;
 	// 'self' alone would be that host.

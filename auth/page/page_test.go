@@ -471,6 +471,27 @@ func TestContent(t *testing.T) {
 	}
 }
 
+// A loopback host is no name for an app in a sentence.
+func TestAppName(t *testing.T) {
+	local := &url.URL{Scheme: "http", Host: "localhost:8080"}
+	for _, c := range []struct {
+		config      page.Config
+		label, text string
+	}{
+		{page.Config{}, "<bdi>app.test</bdi>", "may use app.test, and"},
+		{page.Config{AppName: "The Wiki"}, "<bdi>The Wiki</bdi>", "may use The Wiki, and"},
+		{page.Config{PublicURL: local}, "<bdi>localhost:8080</bdi>", "may use this app, and"},
+		{page.Config{PublicURL: local, AppName: "The Wiki"}, "<bdi>The Wiki</bdi>", "may use The Wiki, and"},
+	} {
+		text := body(t, show(t, newPages(t, c.config), http.MethodGet, page.Navigation, page.Denied{Reason: "domain"}))
+		for _, want := range []string{c.label, c.text} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%+v: no %q on\n%s", c.config, want, text)
+			}
+		}
+	}
+}
+
 func TestNewRefuses(t *testing.T) {
 	for _, bad := range []*url.URL{
 		nil,

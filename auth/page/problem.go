@@ -284,7 +284,7 @@ func denials() map[string]denial {
 	return map[string]denial{
 		"": {title, "It is not among those that may use {app}."},
 		"domain": {
-			title, "{app} is open to accounts of certain organizations only, and this one belongs to another.",
+			title, "Only accounts of certain organizations may use {app}, and this is none of theirs.",
 		},
 		"hosted_domain": {
 			title, "The address looks right, but {provider} does not count this account among those of the organization. It may be a personal account that was made with a work address.",
@@ -301,6 +301,6 @@ func denials() map[string]denial {
 		"deny_list":  {title, "It is on the list of those that may not use {app}."},
 		"blocked":    {"This account is blocked", "An administrator of {app} has blocked the account or its address."},
 		"not_admin":  {"For administrators only", "This page is for the administrators of {app}, and this account is not one of them."},
-		"nobody":     {"This page is closed", "Nobody may open it, whoever they are."},
+		"nobody":     {"This page is closed", "It is open to nobody, whatever the account."},
 	}
 }

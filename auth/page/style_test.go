@@ -100,6 +100,7 @@ func TestContrast(t *testing.T) {
 		{"on-accent", "accent", 4.5},
 		{"on-accent", "press", 4.5},
 		{"good", "card", 4.5},
+		{"good", "sunk", 4.5},
 		{"bad", "card", 4.5},
 		{"bad", "sunk", 4.5},
 		{"on-google", "google", 4.5},

@@ -13,7 +13,7 @@ import (
 // funcs are what the templates can call.
 func (p *Pages) funcs() template.FuncMap {
 	return template.FuncMap{
-		"app":      func() string { return p.app },
+		"name":     func() string { return p.name },
 		"host":     func() string { return p.host },
 		"home":     func() string { return p.origin + "/" },
 		"provider": func() string { return p.provider },
@@ -83,24 +83,26 @@ func hue(email string) int {
 	return sum % 6
 }
 
-// ago says how far t is from now, in the largest unit that fits.
+// ago says how far t is from now, in the largest unit that fits, to the nearest:
+// what is to last a week does not begin with six days.
 func ago(now, t time.Time) string {
 	d := t.Sub(now)
 	past := d < 0
 	if past {
 		d = -d
 	}
-	n, unit := int(d/time.Minute), "minute"
+	length, unit := time.Minute, "minute"
 	switch {
 	case d < time.Minute && past:
 		return "just now"
 	case d < time.Minute:
 		return "in less than a minute"
 	case d >= 48*time.Hour:
-		n, unit = int(d/(24*time.Hour)), "day"
+		length, unit = 24*time.Hour, "day"
 	case d >= 2*time.Hour:
-		n, unit = int(d/time.Hour), "hour"
+		length, unit = time.Hour, "hour"
 	}
+	n := int(d.Round(length) / length)
 	if n != 1 {
 		unit += "s"
 	}

@@ -46,6 +46,8 @@ func TestSessionTimes(t *testing.T) {
 		{-30 * time.Second, 59 * time.Minute, 30 * time.Minute, []string{"just now", "in 59 minutes, at the latest", "in 30 minutes;"}, ""},
 		{-time.Minute, 119 * time.Minute, 48 * time.Hour, []string{"1 minute ago", "in 119 minutes"}, "If unused"},
 		{-47 * time.Hour, 168 * time.Hour, 24 * time.Hour, []string{"47 hours ago", "in 7 days", "in 24 hours;"}, ""},
+		{-89 * time.Second, 168*time.Hour - time.Second, 24*time.Hour - time.Second, []string{"1 minute ago", "in 7 days", "in 24 hours;"}, ""},
+		{-91 * time.Second, 7*24*time.Hour - 13*time.Hour, 90*time.Minute - 29*time.Second, []string{"2 minutes ago", "in 6 days", "in 90 minutes;"}, ""},
 		{-time.Hour, 30 * time.Second, 0, []string{"60 minutes ago", "in less than a minute"}, ""},
 	} {
 		v := account("Alice", "alice@example.com")
