@@ -265,7 +265,7 @@ func TestChooser(t *testing.T) {
 	if w.Code != http.StatusOK || w.Header().Get("Cache-Control") != "no-store" {
 		t.Errorf("%d %v", w.Code, w.Header())
 	}
-	for _, want := range []string{`value="alice@example.com"`, `name="cancel"`, `type="email"`, "app.test", "pretend Google", "not verified", `<html lang="en">`, "prefers-color-scheme: dark"} {
+	for _, want := range []string{`value="alice@example.com"`, `name="cancel"`, `type="email"`, "app.test", "pretend Google", "Not verified", `<html lang="en">`, "prefers-color-scheme: dark"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("no %q in the page", want)
 		}
