@@ -1,0 +1,191 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+
+	"context"
+
+	"github.com/loginwall/loginwall/auth"
+	"github.com/loginwall/loginwall/auth/devidp"
+	"github.com/loginwall/loginwall/auth/page"
+)
+
+// TestAccessible holds every page that we show against axe-core, the checker that
+// most audits use, in light and in dark, and against a screen of 320 pixels (WCAG
+// 2.2, 1.4.10). With LOOK=FOLDER it leaves pictures of all of them there.
+func TestAccessible(t *testing.T) {
+	axe, err := os.ReadFile(filepath.Join(repositoryRoot(t), "deploy/peers/node_modules/axe-core/axe.min.js"))
+	if err != nil {
+		missing(t, "axe-core", "deploy/components.sh")
+	}
+	browser := newBrowser(t)
+	gallery := newGallery(t)
+	b := newTab(t, browser)
+	for name, path := range gallery.pages {
+		b.do("a phone", chromedp.EmulateViewport(320, 640))
+		b.open(gallery.url + path)
+		b.until("the page fits: "+name, `document.documentElement.scrollWidth <= 320`)
+		b.do("load axe", chromedp.Evaluate[chromedp.Void](string(axe)))
+		for _, scheme := range []string{"light", "dark"} {
+			b.scheme(scheme)
+			for _, violation := range b.audit() {
+				t.Errorf("%s in %s: %s", name, scheme, violation)
+			}
+			b.picture(name, scheme)
+		}
+	}
+}
+
+func (b *tab) scheme(scheme string) {
+	b.t.Helper()
+	b.do(scheme, func(ctx context.Context, target *chromedp.Target) (chromedp.Void, error) {
+		_, err := cdp.Call(ctx, target, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}},
+		})
+		return chromedp.Void{}, err
+	})
+}
+
+// audit runs axe by way of the debugger: the page's own policy admits no script.
+func (b *tab) audit() []string {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	raw, err := chromedp.Run(ctx, chromedp.Evaluate[[]byte](`axe.run(document, {
+		runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"], resultTypes: ["violations"],
+	}).then(r => r.violations.map(v => v.id + ": " + v.help + ": " + v.nodes.map(n => n.html + " " + n.failureSummary).join("; ")))`, chromedp.EvalAwaitPromise))
+	if err != nil {
+		b.t.Fatalf("run axe: %v\n%s", err, b.describe())
+	}
+	var violations []string
+	if err := json.Unmarshal(raw, &violations); err != nil {
+		b.t.Fatal(err)
+	}
+	return violations
+}
+
+// picture leaves pictures for people, if they asked for them.
+func (b *tab) picture(name, scheme string) {
+	b.t.Helper()
+	folder := os.Getenv("LOOK")
+	if folder == "" {
+		return
+	}
+	for device, size := range map[string][2]int64{"phone": {390, 844}, "desktop": {1280, 800}} {
+		b.do(device, chromedp.EmulateViewport(size[0], size[1]))
+		png, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(folder, name+"-"+device+"-"+scheme+".png"), png, 0o644); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+}
+
+// A gallery shows every page at an address of its own.
+type gallery struct {
+	url   string
+	pages map[string]string // name to path
+}
+
+func newGallery(t *testing.T) *gallery {
+	t.Helper()
+	mux := http.NewServeMux()
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	g := &gallery{url: strings.Replace(server.URL, "127.0.0.1", "localhost", 1), pages: map[string]string{}}
+	public, err := url.Parse(g.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := page.New(page.Config{PublicURL: public, Contact: "Ask alice@example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux.HandleFunc("/_auth/static/", func(w http.ResponseWriter, r *http.Request) { pages.Static(w, r, "1") })
+	for name, view := range everyView(t) {
+		g.pages[name] = "/" + name
+		mux.HandleFunc("/"+name, func(w http.ResponseWriter, r *http.Request) {
+			pages.RenderFor(w, r, "9f2ab6cd61e7405c", page.Navigation, view)
+		})
+	}
+	idp, err := devidp.New(devidp.Config{Issuer: g.url + "/idp", Clients: map[string]devidp.Client{demoClient: {RedirectURIs: []string{"http://localhost:8080/_auth/callback"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux.Handle("/idp/", idp)
+	g.pages["chooser"] = "/idp/authorize?" + url.Values{
+		"client_id": {demoClient}, "redirect_uri": {"http://localhost:8080/_auth/callback"}, "response_type": {"code"}, "scope": {"openid email"},
+		"code_challenge_method": {"S256"}, "code_challenge": {strings.Repeat("a", 43)},
+	}.Encode()
+	g.pages["chooser-unknown"] = "/idp/authorize?client_id=x"
+	app, err := newSampleApp()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux.Handle("/app/public/", app)
+	mux.HandleFunc("/app/", func(w http.ResponseWriter, r *http.Request) {
+		for name, value := range map[string]string{"User": "alice@example.com", "Email": "alice@example.com", "Preferred-Username": "alice", "Name": "Alice Archer"} {
+			r.Header.Set("X-Forwarded-"+name, value)
+		}
+		app.ServeHTTP(w, r)
+	})
+	g.pages["app"], g.pages["app-public"] = "/app/", "/app/public/"
+	return g
+}
+
+// everyView is all that auth/page can show; the problems are read from its source,
+// so that none is forgotten.
+func everyView(t *testing.T) map[string]page.View {
+	t.Helper()
+	now := time.Now()
+	long := "maximiliane.von-und-zu-der-langen-adresse+with-a-tag@department.of.a.very.long.subdomain.example.com"
+	account := func(email, name string) page.Account {
+		return page.Account{
+			Session: &auth.Session{
+				Identity: auth.Identity{Email: email, Name: name, HostedDomain: "example.com"},
+				Created:  now.Add(-3 * time.Hour), Expires: now.Add(165 * time.Hour),
+			},
+			IdleEnds: now.Add(24 * time.Hour), Now: now,
+		}
+	}
+	views := map[string]page.View{
+		"signin":       page.SignInRequired{},
+		"denied":       page.Denied{Email: "mallory@evil.test", Name: "Mallory Moss", Reason: "domain"},
+		"denied-long":  page.Denied{Email: long, Name: "Maximiliane Gräfin von und zu der Langen Adresse", Reason: "hosted_domain"},
+		"blocked":      page.Denied{Email: "bob@example.com", Name: "Bob Baker", Reason: "blocked"},
+		"not-admin":    page.Denied{Email: "bob@example.com", Name: "Bob Baker", Reason: "not_admin"},
+		"nobody":       page.Denied{Reason: "nobody"},
+		"account":      account("alice@example.com", "Alice Archer"),
+		"account-long": account(long, "Maximiliane Gräfin von und zu der Langen Adresse"),
+		"signout":      page.SignOut{Email: "alice@example.com", Name: "Alice Archer"},
+		"signout-none": page.SignOut{},
+		"signedout":    page.SignedOut{},
+	}
+	source, err := os.ReadFile(filepath.Join(repositoryRoot(t), "auth/page/problem.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`(?m)^\t\w+\s+Problem = "(\w+)"`).FindAllStringSubmatch(string(source), -1) {
+		views["error-"+m[1]] = page.Error{Problem: page.Problem(m[1])}
+	}
+	if len(views) < 30 {
+		t.Fatal(fmt.Sprintf("only %d views were found", len(views)))
+	}
+	return views
+}
