@@ -99,6 +99,10 @@ func startsPair(before string) bool {
 func (k *Keeper) SetCookie(name, value string, maxAge time.Duration) string {
 	seconds := max(0, (maxAge+time.Second-1)/time.Second)
 	text := name + "=" + value + "; Path=/; Max-Age=" + strconv.FormatInt(int64(seconds), 10) + "; HttpOnly; SameSite=Lax"
+	if seconds == 0 {
+		// Not every client that keeps cookies takes a Max-Age of zero for a deletion.
+		text += "; Expires=Thu, 01 Jan 1970 00:00:00 GMT"
+	}
 	if k.secure {
 		text += "; Secure"
 	}
