@@ -120,7 +120,7 @@ func (x *exchange) logPanic(value any) {
 	case string:
 		what = v[:min(len(v), 200)]
 	}
-	x.h.Log.ErrorContext(x.r.Context(), "panic", slog.String("request_id", x.record.RequestID),
+	x.h.Log.Error("panic", slog.String("request_id", x.record.RequestID),
 		slog.String("value", what), slog.String("stack", string(debug.Stack())))
 }
 
@@ -180,7 +180,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	b.x.reading.Store(0)
 	switch {
 	case err == nil:
-	case err == io.EOF: //nolint:errorlint // readers return it bare
+	case errors.Is(err, io.EOF):
 		b.x.bodyRead.Store(true)
 		b.x.passTrailers()
 	default:
@@ -200,7 +200,7 @@ func (b *answerBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	switch {
 	case err == nil:
-	case err == io.EOF: //nolint:errorlint // readers return it bare
+	case errors.Is(err, io.EOF):
 		cleanHeader(b.res.Trailer)
 	default:
 		b.x.upstreamBroke(err)

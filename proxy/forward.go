@@ -243,7 +243,7 @@ func isEventStream(h http.Header) bool {
 func upstreamFailed(_ http.ResponseWriter, outreq *http.Request, err error) {
 	x := exchangeOf(outreq.Context())
 	x.out.proxied, x.record.Outcome = false, observe.Failed
-	cause := context.Cause(x)
+	cause := context.Cause(x) //nolint:contextcheck // the exchange is the request's own context
 	switch {
 	case errors.Is(cause, errInformational):
 		err = cause
@@ -256,7 +256,7 @@ func upstreamFailed(_ http.ResponseWriter, outreq *http.Request, err error) {
 		return
 	}
 	clear(x.out.Header())
-	x.h.problem(x, x.upstreamBroke(err))
+	x.h.problem(x, x.upstreamBroke(err)) //nolint:contextcheck // as above
 }
 
 // upstreamBroke notes a failure of the upstream, unless the client was the cause.
@@ -264,7 +264,7 @@ func (x *exchange) upstreamBroke(err error) page.Problem {
 	problem, kind := failure(err)
 	if cause := context.Cause(x); cause == nil || errors.Is(cause, errInformational) {
 		x.h.Metrics.UpstreamError(kind)
-		x.h.Log.WarnContext(x, "upstream failed", slog.String("request_id", x.record.RequestID),
+		x.h.Log.Warn("upstream failed", slog.String("request_id", x.record.RequestID),
 			slog.String("kind", kind), slog.Any("error", err))
 	}
 	return problem

@@ -115,7 +115,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{h: h, r: r, started: h.Now(), epoch: h.Live.epoch.Load()}
 	x.out.ResponseWriter, x.out.x = w, x
 	x.record.Time, x.record.Method, x.record.Host, x.record.Agent = x.started, r.Method, r.Host, r.UserAgent()
-	defer x.finish()
+	defer x.finish() //nolint:contextcheck // the log asks no context for anything
 	h.serve(x)
 }
 
@@ -137,7 +137,7 @@ func (h *Handler) serve(x *exchange) {
 	}
 	x.record.RequestID = observe.RequestID(trustedID)
 	if from.Hint != "" {
-		h.Log.WarnContext(r.Context(), "not believed", slog.String("hint", from.Hint))
+		h.Log.Warn("not believed", slog.String("hint", from.Hint))
 	}
 
 	switch {
@@ -212,7 +212,7 @@ func (h *Handler) decide(x *exchange) {
 
 // unsure is the answer where nobody knows whether the request may pass.
 func (h *Handler) unsure(x *exchange, err error) {
-	h.Log.ErrorContext(x.r.Context(), "request not decided", slog.String("request_id", x.record.RequestID), slog.Any("error", err))
+	h.Log.Error("request not decided", slog.String("request_id", x.record.RequestID), slog.Any("error", err))
 	problem := page.Internal
 	if errors.Is(err, auth.ErrUnavailable) {
 		problem = page.RevocationsStale

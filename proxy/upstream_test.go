@@ -43,10 +43,7 @@ func TestKindsOfUpstreams(t *testing.T) {
 	secure2.StartTLS()
 	defer secure2.Close()
 
-	folder, err := os.MkdirTemp("", "wall") // t.TempDir may be too long a name for a socket
-	must(t, err)
-	defer os.RemoveAll(folder)
-	socket := filepath.Join(folder, "app.sock")
+	socket := filepath.Join(t.TempDir(), "app")
 	l, err := new(net.ListenConfig).Listen(t.Context(), "unix", socket)
 	must(t, err)
 	unix := httptest.NewUnstartedServer(http.HandlerFunc(describe))
