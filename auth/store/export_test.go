@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"testing"
 	"testing/fstest"
 )
 
@@ -14,6 +15,15 @@ func (s *Store) Hang(until <-chan struct{}) {
 		<-until
 		return there()
 	}
+}
+
+// Pragma reads a setting of the connection that writes.
+func (s *Store) Pragma(t *testing.T, name string) (value string) {
+	t.Helper()
+	if err := s.engine.writer.QueryRowContext(t.Context(), "PRAGMA "+name).Scan(&value); err != nil {
+		t.Fatal(err)
+	}
+	return value
 }
 
 var NetworkName = networkName

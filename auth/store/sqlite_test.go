@@ -440,21 +440,57 @@ func TestOpenFlippedBytes(t *testing.T) {
 	t.Logf("refused %d of %d", refused, len(positions))
 }
 
-// Verify finds in a large store what opening it does not look for.
-func TestVerify(t *testing.T) {
+// In a large store opening looks at the blocks, and Verify at all the rest.
+func TestLargeStore(t *testing.T) {
 	path := made(t)
-	fill(t, path, 15_000, 0)
+	fill(t, path, 15_000, 2500)
 	s := open(t, store.Config{URL: "sqlite:" + path})
 	if err := s.Verify(t.Context()); err != nil {
 		t.Fatalf("Verify: %v", err)
 	}
+	users := make(map[auth.UserID]bool)
+	for u, err := range s.AllUsers(t.Context(), store.UserQuery{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		users[u.ID] = true
+	}
+	sessions := make(map[auth.SessionID]bool)
+	for session, err := range s.AllSessions(t.Context(), store.SessionQuery{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		sessions[session.ID] = true
+	}
+	if len(users) != 15_020 || len(sessions) != 2520 {
+		t.Errorf("%d users, %d sessions", len(users), len(sessions))
+	}
 	_ = s.Close()
-	content := read(t, path)
-	at := strings.LastIndex(string(content), "user14000@")
-	content[at] ^= 1
-	s = open(t, store.Config{URL: "sqlite:" + write(t, path, content)})
-	if err := s.Verify(t.Context()); !errors.Is(err, store.ErrCorrupt) {
-		t.Errorf("Verify: %v", err)
+
+	whole := string(read(t, path))
+	flip := func(at int) error {
+		content := []byte(whole)
+		content[at] ^= 1
+		s, err := store.Open(t.Context(), store.Config{URL: "sqlite:" + write(t, path, content)})
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		return s.Verify(t.Context())
+	}
+	if err := flip(strings.LastIndex(whole, "user14000@")); !errors.Is(err, store.ErrCorrupt) || !strings.Contains(err.Error(), "verify:") {
+		t.Errorf("a user's index: %v", err)
+	}
+	refused := 0
+	for at, next := 0, 0; next >= 0; at += next + 1 {
+		if next = strings.Index(whole[at:], "blocked@example.com"); next >= 0 {
+			if err := flip(at + next); errors.Is(err, store.ErrCorrupt) && !strings.Contains(err.Error(), "verify:") {
+				refused++
+			}
+		}
+	}
+	if refused != 3 { // the row and its two indexes
+		t.Errorf("opening found %d of 3 flips in the blocks", refused)
 	}
 }
 
@@ -732,6 +768,15 @@ func TestClock(t *testing.T) {
 		if diff := cmp.Diff(step.want, keys()); diff != "" {
 			t.Errorf("after %v (-want +got):\n%s", step.at, diff)
 		}
+	}
+}
+
+// What is acknowledged must outlast the loss of power, which no test can take away.
+func TestDurability(t *testing.T) {
+	s := open(t, store.Config{URL: "sqlite:" + made(t)})
+	const full = "2"
+	if got := s.Pragma(t, "synchronous"); got != full {
+		t.Errorf("synchronous = %s, want %s", got, full)
 	}
 }
 

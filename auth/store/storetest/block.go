@@ -61,8 +61,15 @@ func testBlockAddress(t *testing.T, open func(store.Config) *store.Store) {
 	a, b, c := as(person(1), shared), as(person(2), shared), person(3)
 	sessions := []auth.Session{signIn(t, s, a), signIn(t, s, b)}
 	bystander := signIn(t, s, c)
-	_, err := s.Block(t.Context(), store.Who{Email: "Team@Example.com"}, admin, "")
+	first, err := s.Block(t.Context(), store.Who{Email: "Team@Example.com"}, admin, "")
 	must(t, err)
+	for _, id := range []auth.Identity{a, b} {
+		u, err := s.User(t.Context(), store.Who{User: id.UserID()})
+		must(t, err)
+		if diff := cmp.Diff(&first, u.Block); diff != "" {
+			t.Errorf("block of %s (-want +got):\n%s", id.Subject, diff)
+		}
+	}
 	wantAlive(t, s, false, sessions...)
 	wantAlive(t, s, true, bystander)
 	for _, id := range []auth.Identity{a, b, as(a, "a@example.com"), as(b, "b@example.com"), as(c, shared)} {
