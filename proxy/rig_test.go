@@ -314,6 +314,8 @@ type rawApp struct {
 	mu     sync.Mutex
 	seen   []string
 	answer func(conn net.Conn, request string)
+	// handle takes a whole connection instead, where it is set.
+	handle func(net.Conn)
 }
 
 const okAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Type: text/plain\r\n\r\napp"
@@ -345,6 +347,10 @@ func newConnApp(t testing.TB, answer func(conn net.Conn, request string)) *rawAp
 
 func (a *rawApp) serve(conn net.Conn) {
 	defer conn.Close()
+	if a.handle != nil {
+		a.handle(conn)
+		return
+	}
 	var raw bytes.Buffer
 	in := bufio.NewReader(io.TeeReader(conn, &raw))
 	for {
