@@ -5,7 +5,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -31,6 +33,7 @@ type rig struct {
 	address   string // where the wall listens
 	ops       string
 	issuer    string
+	folder    string // of the configuration and the store, for Go tests
 	idp       *devidp.Provider
 	upstream  *recorder
 	jars      map[string]jar
@@ -105,13 +108,20 @@ func makeRig() (_ *rig, stop func(), err error) {
 	}, nil
 }
 
+// freeAddress returns an address on which a wall can listen in a moment. It lies
+// outside the range from which connections take their own ports, so that none of
+// them comes in between.
 func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	for {
+		address := fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(12_000))
+		l, err := net.Listen("tcp", address)
+		if err == nil {
+			return address, l.Close()
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return "", err
+		}
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
 }
 
 // vars are what $NAMES in a configuration stand for.
@@ -150,7 +160,8 @@ func startWall(t *testing.T, publicURL, config string) *rig {
 	}
 	text := os.Expand(config, func(name string) string { return r.vars()[name] })
 	r.oracle.configured(t, text)
-	file := filepath.Join(t.TempDir(), "wall.yaml")
+	r.folder = t.TempDir()
+	file := filepath.Join(r.folder, "wall.yaml")
 	check(t, os.WriteFile(file, []byte(text), 0o600))
 
 	var log lockedBuffer
@@ -164,10 +175,12 @@ func startWall(t *testing.T, publicURL, config string) *rig {
 		if serving {
 			r.oracle.judgeMetrics(t, r)
 		}
-		check(t, wall.Process.Signal(syscall.SIGTERM))
+		_ = wall.Process.Signal(syscall.SIGTERM) // fails where it has ended on its own
 		select {
 		case err := <-ended:
-			check(t, err)
+			if err != nil {
+				t.Errorf("the wall: %v", err)
+			}
 		case <-time.After(patience + 10*time.Second): // timeouts.drain is 25 s
 			_ = wall.Process.Kill()
 			t.Errorf("the wall did not end")
@@ -482,7 +495,7 @@ func readAnswer(in *bufio.Reader, sent string) (*answer, error) {
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, syscall.ECONNRESET) {
 		return nil, err
 	}
 	return &answer{response, body}, nil
