@@ -12,7 +12,7 @@ import (
 	"github.com/loginwall/loginwall/config"
 )
 
-// Whatever somebody saves, Load tells what is wrong or returns a Config that
+// META-253: whatever somebody saves, Load tells what is wrong or returns a Config that
 // keeps the wall shut, and nothing that came from the environment or a secret's
 // file is repeated.
 func FuzzLoad(f *testing.F) {

@@ -294,6 +294,7 @@ func TestUpstreamURL(t *testing.T) {
 	}
 }
 
+// CFG-243.
 func TestPublicURL(t *testing.T) {
 	for text, want := range map[string]string{
 		"https://tool.example.com:443":     "https://tool.example.com",
@@ -336,6 +337,7 @@ func TestPublicURL(t *testing.T) {
 	}
 }
 
+// CFG-245.
 func TestTrustedProxiesNeverHoldEverybody(t *testing.T) {
 	for _, text := range []string{
 		"0.0.0.0/0", "::/0", "0.0.0.0/1", "128.0.0.0/1", "::/1", "2000::/3", "::ffff:0.0.0.0/96", "::ffff:0:0/95", "::/80", "0.0.0.0/7",
@@ -350,6 +352,7 @@ func TestTrustedProxiesNeverHoldEverybody(t *testing.T) {
 	}
 }
 
+// CFG-240.
 func TestSecretFiles(t *testing.T) {
 	const canary = "C4N4RY"
 	for name, row := range map[string]struct {
@@ -396,6 +399,7 @@ func TestSecretFiles(t *testing.T) {
 	}
 }
 
+// CFG-240.
 func TestPlaceholdersAreNoSecrets(t *testing.T) {
 	for _, text := range []string{
 		"changeme", "CHANGE-ME", "change_me!", "your-client-secret", "YOUR_CLIENT_SECRET", "your-client-secret-here", "xxx", "XXXXXXXX", "GOCSPX-xxxxxxxx", "GOCSPX-your-secret",
@@ -414,6 +418,7 @@ func TestPlaceholdersAreNoSecrets(t *testing.T) {
 	}
 }
 
+// CFG-242.
 func TestKeyFiles(t *testing.T) {
 	folder := t.TempDir()
 	for name, mode := range map[string]os.FileMode{"own": 0o600, "mounted": 0o440, "world": 0o644, "writable": 0o602} {

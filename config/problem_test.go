@@ -23,7 +23,7 @@ func told(err error) string {
 	return strings.Join(lines, "")
 }
 
-// Everything that is wrong is told at once, in the order of the file.
+// CFG-238, CFG-239, CFG-240, POL-165: everything that is wrong is told at once, in the order of the file.
 func TestProblems(t *testing.T) {
 	const provider = "google: {client_id: 1.apps.googleusercontent.com, client_secret: s3cr3t}\n"
 	const origin = "public_url: https://tool.example.com\nupstream: http://127.0.0.1:3000\n"
@@ -309,6 +309,7 @@ func TestHostileFiles(t *testing.T) {
 	}
 }
 
+// CFG-244.
 func TestUpstreamProblems(t *testing.T) {
 	for text, want := range map[string]string{
 		"127.0.0.1:3000":               `"127.0.0.1:3000" has no scheme (write http://127.0.0.1:3000)`,

@@ -9,7 +9,7 @@ import (
 	"github.com/loginwall/loginwall/auth/assertion"
 )
 
-// Whatever spelling a client finds: it is owned exactly if its folded form is,
+// META-253: whatever spelling a client finds: it is owned exactly if its folded form is,
 // and Strip and Owned agree.
 func FuzzOwned(f *testing.F) {
 	for _, s := range []string{"X_Forwarded_User", "x-forwarded", "Remote.User", "Accept", "X-Custom-Who", "X-Custom-Whose", "\u212aube", "", "X-Auth-Request-"} {

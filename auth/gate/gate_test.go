@@ -233,12 +233,12 @@ func TestDecide(t *testing.T) {
 		{"public, a bad cookie", "/public/x", []string{"__Host-loginwall=x"}, view{Verdict: policy.Allow, Public: true, Rule: "routes[0] /public/ (public)"}},
 		{"for nobody", "/nope/", nil, view{Route: 2, Rule: "routes[2] /nope/ (nobody)", Reason: policy.ReasonNobody}},
 		{"for nobody, alice", "/nope/", alice, view{Route: 2, Rule: "routes[2] /nope/ (nobody)", Reason: policy.ReasonNobody}},
-		{"039 junk", "/", []string{"__Host-loginwall=x"}, challenge(true)},
-		{"039 empty", "/", []string{"__Host-loginwall="}, challenge(true)},
-		{"039 cut", "/", []string{bob[0][:len(bob[0])-1]}, challenge(true)},
-		{"128 two people", "/", []string{bob[0], alice[0]}, challenge(true)},
-		{"128 bob twice", "/", []string{bob[0], bob[0]}, view{Verdict: policy.Allow, Principal: "bob@example.com", Route: -1, Rule: domain}},
-		{"128 bob and junk", "/", []string{bob[0], "__Host-loginwall=x"}, challenge(true)},
+		{"BYP-039 junk", "/", []string{"__Host-loginwall=x"}, challenge(true)},
+		{"BYP-039 empty", "/", []string{"__Host-loginwall="}, challenge(true)},
+		{"BYP-039 cut", "/", []string{bob[0][:len(bob[0])-1]}, challenge(true)},
+		{"COO-128 two people", "/", []string{bob[0], alice[0]}, challenge(true)},
+		{"COO-128 bob twice", "/", []string{bob[0], bob[0]}, view{Verdict: policy.Allow, Principal: "bob@example.com", Route: -1, Rule: domain}},
+		{"COO-128 bob and junk", "/", []string{bob[0], "__Host-loginwall=x"}, challenge(true)},
 		{"another name", "/", []string{strings.Replace(bob[0], "__Host-", "", 1)}, challenge(false)},
 	} {
 		t.Run(tt.name, func(t *testing.T) { w.want(t, tt.path, tt.cookie, tt.want) })
@@ -302,7 +302,7 @@ func TestPOL169BlockWins(t *testing.T) {
 	w.want(t, "/", cookie, view{Denied: "alice@example.com", Route: -1, Rule: "block", Reason: policy.ReasonBlocked})
 	d, err := w.DecideOwn(true, cookie)
 	if err != nil || d.Verdict() != policy.Deny || d.Reason() != policy.ReasonBlocked {
-		t.Errorf("225 a blocked admin: %+v, %v", look(d), err)
+		t.Errorf("ADM-225 a blocked admin: %+v, %v", look(d), err)
 	}
 }
 
@@ -417,7 +417,7 @@ func TestADM225OwnPages(t *testing.T) {
 		}
 	}
 	if d, err := w.DecideOwn(true, []string{"__Host-loginwall=x"}); err != nil || d.Verdict() != policy.Challenge || !d.ClearCookie() {
-		t.Errorf("039 junk: %+v, %v", look(d), err)
+		t.Errorf("BYP-039 junk: %+v, %v", look(d), err)
 	}
 }
 

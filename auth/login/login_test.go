@@ -74,6 +74,7 @@ func newBrowser(t *testing.T) *browser {
 	return &browser{newAttempts(t, &now), &now, map[string]string{}}
 }
 
+// STA-107, STA-110.
 func TestAttemptsAreFoundByTheirState(t *testing.T) {
 	b := newBrowser(t)
 	first, second := b.begin(t, "/one?a=b"), b.begin(t, "/two")
@@ -90,6 +91,7 @@ func TestAttemptsAreFoundByTheirState(t *testing.T) {
 	}
 }
 
+// STA-109.
 func TestAttemptExpiryIsInsideTheSeal(t *testing.T) {
 	b := newBrowser(t)
 	a := b.begin(t, "/")
@@ -146,6 +148,7 @@ func TestAttemptCookieUnderAnotherNameIsNone(t *testing.T) {
 	}
 }
 
+// META-253.
 func FuzzDecodeAttempt(f *testing.F) {
 	a := newAttempt("https://issuer.test", page.ParseTarget("/x?y"), time.UnixMilli(1), time.Minute)
 	f.Add(a.encode())
@@ -163,6 +166,7 @@ func FuzzDecodeAttempt(f *testing.F) {
 	})
 }
 
+// STA-121.
 func TestSpentServesOnce(t *testing.T) {
 	now := time.UnixMilli(0)
 	s := newSpent(3)
@@ -182,6 +186,7 @@ func TestSpentServesOnce(t *testing.T) {
 	}
 }
 
+// DOS-192.
 func TestFailuresSlowOneClientAlone(t *testing.T) {
 	f, err := newFailures()
 	if err != nil {
@@ -208,7 +213,7 @@ func TestFailuresSlowOneClientAlone(t *testing.T) {
 	}
 }
 
-// FuzzReadAnswer: what two readers could take for two things is refused.
+// META-253, STA-115: what two readers could take for two things is refused.
 func FuzzReadAnswer(f *testing.F) {
 	for _, q := range []string{"code=1&state=2", "code=1&code=2&state=3", "error=access_denied&state=1", "code=1&error=2&state=3", "state=1;code=2", "%63ode=1&state=2&code=3"} {
 		f.Add(q)

@@ -30,7 +30,8 @@ func answer(endpoint string, status int, body string) devidp.Fault {
 	}}
 }
 
-func TestDiscoveryDocuments084_085_086_216_219(t *testing.T) {
+// TOK-084, TOK-085, TOK-086, IDP-216, IDP-219.
+func TestDiscoveryDocuments(t *testing.T) {
 	const generic, loopback = "generic", "loopback"
 	rigs := map[string]*rig{
 		"":           newRig(t, setup{}),
@@ -43,45 +44,45 @@ func TestDiscoveryDocuments084_085_086_216_219(t *testing.T) {
 		edit func(map[string]any)
 		want string // what the error says; empty: accepted
 	}{
-		"as it is":                    {"", func(map[string]any) {}, ""},
-		"086 issuer of another":       {"", set("issuer", "https://evil.test"), "issuer"},
-		"086 issuer with a slash":     {"", set("issuer", "https://accounts.test/"), "to the last slash"},
-		"086 issuer in other letters": {"", set("issuer", "https://Accounts.test"), "issuer"},
-		"086 issuer missing":          {"", set("issuer", nil), "issuer is missing"},
-		"086 issuer folded":           {"", func(m map[string]any) { m["Issuer"] = m["issuer"]; delete(m, "issuer") }, "issuer is missing"},
-		"no authorization endpoint":   {"", set("authorization_endpoint", nil), "authorization_endpoint"},
-		"no token endpoint":           {"", set("token_endpoint", nil), "token_endpoint"},
-		"no keys":                     {"", set("jwks_uri", nil), "jwks_uri"},
-		"empty endpoint":              {"", set("token_endpoint", ""), "token_endpoint"},
-		"relative endpoint":           {"", set("token_endpoint", "/token"), "token_endpoint"},
-		"219 http token":              {"", set("token_endpoint", "http://accounts.test/token"), "not https"},
-		"219 http keys":               {"", set("jwks_uri", "http://accounts.test/jwks"), "not https"},
-		"219 http authorization":      {"", set("authorization_endpoint", "http://accounts.test/authorize"), "not https"},
-		"219 http loopback":           {"", set("token_endpoint", "http://localhost/token"), "not https"},
-		"219 javascript":              {"", set("authorization_endpoint", "javascript:alert(1)"), "authorization_endpoint"},
-		"219 foreign token":           {"", set("token_endpoint", "https://evil.test/token"), "not the issuer's"},
-		"219 foreign keys":            {"", set("jwks_uri", "https://evil.test/jwks"), "not the issuer's"},
-		"219 foreign authorization":   {"", set("authorization_endpoint", "https://evil.test/authorize"), "not the issuer's"},
-		"219 google's, not google":    {"", set("token_endpoint", "https://oauth2.googleapis.com/token"), "not the issuer's"},
-		"219 user in it":              {"", set("token_endpoint", "https://a@accounts.test/token"), "token_endpoint"},
-		"219 fragment":                {"", set("token_endpoint", "https://accounts.test/token#x"), "token_endpoint"},
-		"another port":                {"", set("token_endpoint", "https://accounts.test:8443/token"), ""},
+		"as it is":                        {"", func(map[string]any) {}, ""},
+		"TOK-086 issuer of another":       {"", set("issuer", "https://evil.test"), "issuer"},
+		"TOK-086 issuer with a slash":     {"", set("issuer", "https://accounts.test/"), "to the last slash"},
+		"TOK-086 issuer in other letters": {"", set("issuer", "https://Accounts.test"), "issuer"},
+		"TOK-086 issuer missing":          {"", set("issuer", nil), "issuer is missing"},
+		"TOK-086 issuer folded":           {"", func(m map[string]any) { m["Issuer"] = m["issuer"]; delete(m, "issuer") }, "issuer is missing"},
+		"no authorization endpoint":       {"", set("authorization_endpoint", nil), "authorization_endpoint"},
+		"no token endpoint":               {"", set("token_endpoint", nil), "token_endpoint"},
+		"no keys":                         {"", set("jwks_uri", nil), "jwks_uri"},
+		"empty endpoint":                  {"", set("token_endpoint", ""), "token_endpoint"},
+		"relative endpoint":               {"", set("token_endpoint", "/token"), "token_endpoint"},
+		"IDP-219 http token":              {"", set("token_endpoint", "http://accounts.test/token"), "not https"},
+		"IDP-219 http keys":               {"", set("jwks_uri", "http://accounts.test/jwks"), "not https"},
+		"IDP-219 http authorization":      {"", set("authorization_endpoint", "http://accounts.test/authorize"), "not https"},
+		"IDP-219 http loopback":           {"", set("token_endpoint", "http://localhost/token"), "not https"},
+		"IDP-219 javascript":              {"", set("authorization_endpoint", "javascript:alert(1)"), "authorization_endpoint"},
+		"IDP-219 foreign token":           {"", set("token_endpoint", "https://evil.test/token"), "not the issuer's"},
+		"IDP-219 foreign keys":            {"", set("jwks_uri", "https://evil.test/jwks"), "not the issuer's"},
+		"IDP-219 foreign authorization":   {"", set("authorization_endpoint", "https://evil.test/authorize"), "not the issuer's"},
+		"IDP-219 google's, not google":    {"", set("token_endpoint", "https://oauth2.googleapis.com/token"), "not the issuer's"},
+		"IDP-219 user in it":              {"", set("token_endpoint", "https://a@accounts.test/token"), "token_endpoint"},
+		"IDP-219 fragment":                {"", set("token_endpoint", "https://accounts.test/token#x"), "token_endpoint"},
+		"another port":                    {"", set("token_endpoint", "https://accounts.test:8443/token"), ""},
 		"google's hosts": {googleIssuer, func(m map[string]any) {
 			m["token_endpoint"], m["jwks_uri"] = "https://oauth2.googleapis.com/token", "https://www.googleapis.com/oauth2/v3/certs"
 		}, ""},
-		"google's hosts, almost":        {googleIssuer, set("token_endpoint", "https://evilgoogleapis.com/token"), "not the issuer's"},
-		"google's hosts, http":          {googleIssuer, set("jwks_uri", "http://www.googleapis.com/oauth2/v3/certs"), "not https"},
-		"generic, foreign https":        {generic, set("token_endpoint", "https://tokens.test/token"), ""},
-		"generic, foreign http":         {generic, set("token_endpoint", "http://tokens.test/token"), "not https"},
-		"generic, loopback http":        {generic, set("token_endpoint", "http://127.0.0.1/token"), "not https"},
-		"loopback":                      {loopback, func(map[string]any) {}, ""},
-		"loopback, another name of it":  {loopback, set("token_endpoint", "http://127.0.0.1:7000/token"), ""},
-		"219 loopback, http elsewhere":  {loopback, set("token_endpoint", "http://evil.test/token"), "not https"},
-		"219 loopback, https elsewhere": {loopback, set("token_endpoint", "https://evil.test/token"), "not on loopback"},
-		"no way to authenticate":        {generic, set("token_endpoint_auth_methods_supported", []string{"private_key_jwt"}), "client_secret_basic"},
-		"methods no list":               {generic, set("token_endpoint_auth_methods_supported", 7), "token_endpoint_auth_methods_supported"},
-		"no algorithm we know":          {generic, set("id_token_signing_alg_values_supported", []string{"none", "HS256"}), "RS256"},
-		"algorithms not said":           {generic, set("id_token_signing_alg_values_supported", nil), ""},
+		"google's hosts, almost":            {googleIssuer, set("token_endpoint", "https://evilgoogleapis.com/token"), "not the issuer's"},
+		"google's hosts, http":              {googleIssuer, set("jwks_uri", "http://www.googleapis.com/oauth2/v3/certs"), "not https"},
+		"generic, foreign https":            {generic, set("token_endpoint", "https://tokens.test/token"), ""},
+		"generic, foreign http":             {generic, set("token_endpoint", "http://tokens.test/token"), "not https"},
+		"generic, loopback http":            {generic, set("token_endpoint", "http://127.0.0.1/token"), "not https"},
+		"loopback":                          {loopback, func(map[string]any) {}, ""},
+		"loopback, another name of it":      {loopback, set("token_endpoint", "http://127.0.0.1:7000/token"), ""},
+		"IDP-219 loopback, http elsewhere":  {loopback, set("token_endpoint", "http://evil.test/token"), "not https"},
+		"IDP-219 loopback, https elsewhere": {loopback, set("token_endpoint", "https://evil.test/token"), "not on loopback"},
+		"no way to authenticate":            {generic, set("token_endpoint_auth_methods_supported", []string{"private_key_jwt"}), "client_secret_basic"},
+		"methods no list":                   {generic, set("token_endpoint_auth_methods_supported", 7), "token_endpoint_auth_methods_supported"},
+		"no algorithm we know":              {generic, set("id_token_signing_alg_values_supported", []string{"none", "HS256"}), "RS256"},
+		"algorithms not said":               {generic, set("id_token_signing_alg_values_supported", nil), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := rigs[test.rig]
@@ -106,8 +107,8 @@ func TestDiscoveryDocuments084_085_086_216_219(t *testing.T) {
 	}
 }
 
-// Endpoints and keys are where the metadata says, wherever that is.
-func TestEndpointsFromDiscovery084_085(t *testing.T) {
+// TOK-084, TOK-085: endpoints and keys are where the metadata says, wherever that is.
+func TestEndpointsFromDiscovery(t *testing.T) {
 	r := newRig(t, setup{issuer: "https://accounts.test/tenant"})
 	moved := map[string]string{"/a/authorize": "/tenant/authorize", "/b/token": "/tenant/token", "/c/keys": "/tenant/jwks"}
 	seen := map[string]int{}
@@ -136,7 +137,8 @@ func TestEndpointsFromDiscovery084_085(t *testing.T) {
 	}
 }
 
-func TestDiscoveryAnswers215_216(t *testing.T) {
+// IDP-215, IDP-216.
+func TestDiscoveryAnswers(t *testing.T) {
 	r := newRig(t, setup{})
 	for name, test := range map[string]struct {
 		status int
@@ -174,8 +176,8 @@ func TestDiscoveryAnswers215_216(t *testing.T) {
 	}
 }
 
-// Metadata that turns bad later changes nothing.
-func TestMetadataKept223(t *testing.T) {
+// IDP-223: metadata that turns bad later changes nothing.
+func TestMetadataKept(t *testing.T) {
 	r := ready(t, setup{})
 	for name, f := range map[string]devidp.Fault{
 		"another issuer": {Discovery: func(m map[string]any) {
@@ -196,7 +198,8 @@ func TestMetadataKept223(t *testing.T) {
 	}
 }
 
-func TestCertificates218(t *testing.T) {
+// IDP-218.
+func TestCertificates(t *testing.T) {
 	day := 24 * time.Hour
 	for name, test := range map[string]struct {
 		host    string
@@ -230,8 +233,8 @@ func TestCertificates218(t *testing.T) {
 	}
 }
 
-// Bodies that unpack to more than they are, or that claim to be packed.
-func TestCodedBodies216(t *testing.T) {
+// IDP-216: bodies that unpack to more than they are, or that claim to be packed.
+func TestCodedBodies(t *testing.T) {
 	for _, endpoint := range []string{"discovery", "token", "jwks"} {
 		r := newRig(t, setup{})
 		asked := ""
@@ -252,7 +255,8 @@ func TestCodedBodies216(t *testing.T) {
 	}
 }
 
-func TestFlood216(t *testing.T) {
+// IDP-216.
+func TestFlood(t *testing.T) {
 	for _, endpoint := range []string{"discovery", "token", "jwks"} {
 		r := newRig(t, setup{})
 		sent := make(chan int64, 1)

@@ -15,7 +15,7 @@ import (
 	"github.com/loginwall/loginwall/auth/oidc"
 )
 
-// Whatever a provider has signed: what is accepted has exactly our issuer, our
+// META-253: whatever a provider has signed: what is accepted has exactly our issuer, our
 // audience, our nonce, a time that is now, and an identity that is safe to print.
 func FuzzClaims(f *testing.F) {
 	now := time.Unix(1_800_000_000, 0)

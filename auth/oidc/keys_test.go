@@ -17,7 +17,8 @@ func rotate(t *testing.T, idp *devidp.Provider) {
 	}
 }
 
-func TestRotation087_088(t *testing.T) {
+// TOK-087, TOK-088.
+func TestRotation(t *testing.T) {
 	r := ready(t, setup{})
 	for range 5 { // however often within a minute
 		r.mustLogin("alice@example.com")
@@ -51,7 +52,8 @@ func TestFirstLoginFetchesKeysOnce(t *testing.T) {
 	cancel()
 }
 
-func TestUnknownKeyIDs104(t *testing.T) {
+// TOK-104.
+func TestUnknownKeyIDs(t *testing.T) {
 	for name, first := range map[string]bool{"after a login": true, "from the start": false} {
 		r := newRig(t, setup{})
 		ctx, cancel := contextWithCancel(t)
@@ -84,7 +86,8 @@ func TestUnknownKeyIDs104(t *testing.T) {
 	}
 }
 
-func TestKeysUnavailable220(t *testing.T) {
+// IDP-220.
+func TestKeysUnavailable(t *testing.T) {
 	bad := map[string]devidp.Fault{
 		"500":     answer("jwks", 500, "PROVIDERBODY"),
 		"HTML":    answer("jwks", 200, "<html>PROVIDERBODY"),

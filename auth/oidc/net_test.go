@@ -128,8 +128,8 @@ func bubble(t *testing.T, test func(t *testing.T, r *rig, l *pipeListener)) {
 	})
 }
 
-// However a provider hangs, nobody waits for more than ten seconds.
-func TestHanging214_216(t *testing.T) {
+// IDP-214, IDP-216: however a provider hangs, nobody waits for more than ten seconds.
+func TestHanging(t *testing.T) {
 	for name, f := range map[string]devidp.Fault{
 		"060 s":       slow("token", time.Minute),
 		"drip":        drip("token"),
@@ -184,9 +184,9 @@ func TestStaleKeysAndHangingProvider(t *testing.T) {
 	})
 }
 
-// Five hundred logins at a provider that hangs: bounded requests, and everybody is
+// DOS-193: five hundred logins at a provider that hangs: bounded requests, and everybody is
 // told in time.
-func TestManyHang193(t *testing.T) {
+func TestManyHang(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig, _ *pipeListener) {
 		if err := r.rp.Discover(t.Context()); err != nil {
 			t.Fatal(err)
@@ -219,9 +219,9 @@ func TestManyHang193(t *testing.T) {
 	})
 }
 
-// A provider that is away at start costs a growing pause between attempts, comes
+// IDP-212: a provider that is away at start costs a growing pause between attempts, comes
 // back by itself, and sooner when somebody wants to sign in.
-func TestSelfHealing212(t *testing.T) {
+func TestSelfHealing(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig, l *pipeListener) {
 		ctx, cancel := contextWithCancel(t)
 		l.down.Store(true)
@@ -270,8 +270,8 @@ func TestSelfHealing212(t *testing.T) {
 	})
 }
 
-// The metadata is read again every few hours; another issuer is never taken.
-func TestRefresh223(t *testing.T) {
+// IDP-223: the metadata is read again every few hours; another issuer is never taken.
+func TestRefresh(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig, _ *pipeListener) {
 		ctx, cancel := contextWithCancel(t)
 		go r.rp.Run(ctx)
@@ -295,8 +295,8 @@ func TestRefresh223(t *testing.T) {
 	})
 }
 
-// A provider that cannot be reached when the callback comes.
-func TestDownAtCallback213(t *testing.T) {
+// IDP-213: a provider that cannot be reached when the callback comes.
+func TestDownAtCallback(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig, l *pipeListener) {
 		if err := r.rp.Discover(t.Context()); err != nil {
 			t.Fatal(err)
@@ -310,7 +310,7 @@ func TestDownAtCallback213(t *testing.T) {
 	})
 }
 
-// Nothing that is logged in the background is secret, or the provider's own words.
+// IDP-215: nothing that is logged in the background is secret, or the provider's own words.
 func TestLogs(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig, _ *pipeListener) {
 		ctx, cancel := contextWithCancel(t)

@@ -17,7 +17,8 @@ import (
 	"github.com/loginwall/loginwall/auth/oidc"
 )
 
-func TestLogin075(t *testing.T) {
+// TOK-075.
+func TestLogin(t *testing.T) {
 	r := ready(t, setup{})
 	for email, want := range map[string]auth.Identity{
 		"alice@example.com": {Subject: "100000000000000000001", Email: "alice@example.com", EmailVerified: true, HostedDomain: "example.com", Name: "Alice Archer"},
@@ -31,7 +32,8 @@ func TestLogin075(t *testing.T) {
 	}
 }
 
-func TestAuthorizationRequest066_112_113(t *testing.T) {
+// TOK-066, STA-112, STA-113.
+func TestAuthorizationRequest(t *testing.T) {
 	r := newRig(t, setup{config: func(c *oidc.Config) { c.HostedDomainHint = "example.com" }})
 	r.idp.Misbehave(devidp.Fault{Discovery: func(doc map[string]any) {
 		doc["code_challenge_methods_supported"] = []string{"plain"}
@@ -89,9 +91,9 @@ func TestScopesAlwaysHoldOpenID(t *testing.T) {
 	}
 }
 
-// One request per attempt, in the style that the metadata asks for, with the
+// TOK-067, STA-112: one request per attempt, in the style that the metadata asks for, with the
 // verifier and the code nowhere but in its body.
-func TestTokenRequest067_112(t *testing.T) {
+func TestTokenRequest(t *testing.T) {
 	for name, test := range map[string]struct {
 		google  bool
 		methods any
@@ -146,9 +148,9 @@ func TestCodeServesOnce(t *testing.T) {
 	}
 }
 
-// Mallory's code in the attempt of somebody else: the provider refuses it by the
+// STA-118: Mallory's code in the attempt of somebody else: the provider refuses it by the
 // verifier, and where it does not, the nonce does.
-func TestInjectedCode118(t *testing.T) {
+func TestInjectedCode(t *testing.T) {
 	for _, lax := range []bool{false, true} {
 		r := ready(t, setup{})
 		r.idp.Misbehave(devidp.Fault{NoPKCE: lax})
@@ -164,8 +166,8 @@ func TestInjectedCode118(t *testing.T) {
 	}
 }
 
-// A genuine older ID token, served again.
-func TestReplayedToken082_103(t *testing.T) {
+// TOK-082, TOK-103: a genuine older ID token, served again.
+func TestReplayedToken(t *testing.T) {
 	r := ready(t, setup{})
 	var old any
 	r.idp.Misbehave(devidp.Fault{Reply: func(m map[string]any) { old = m["id_token"] }})
@@ -231,7 +233,8 @@ func TestProbeCredentials(t *testing.T) {
 	}
 }
 
-func TestNotDiscoveredYet212(t *testing.T) {
+// IDP-212.
+func TestNotDiscoveredYet(t *testing.T) {
 	r := newRig(t, setup{})
 	if r.rp.Ready() {
 		t.Error("ready before anything was asked")
@@ -245,9 +248,9 @@ func TestNotDiscoveredYet212(t *testing.T) {
 	}
 }
 
-// Nothing but discovery, token and keys is ever asked of Google, and nobody else:
+// TOK-080, TOK-093, TOK-096, IDP-222: nothing but discovery, token and keys is ever asked of Google, and nobody else:
 // no userinfo, no refresh token, no place that a token names (080, 093, 096, 222).
-func TestTraffic080_093_096_222(t *testing.T) {
+func TestTraffic(t *testing.T) {
 	r := ready(t, setup{config: func(c *oidc.Config) { c.GroupsClaim = "groups" }})
 	r.idp.Misbehave(devidp.Fault{
 		Reply: set("refresh_token", "1//refresh"),
@@ -285,6 +288,7 @@ func TestTraffic080_093_096_222(t *testing.T) {
 	}
 }
 
+// CFG-247.
 func TestNewRefuses(t *testing.T) {
 	good := oidc.Config{Issuer: "https://accounts.test", ClientID: "id", ClientSecret: auth.NewSecret("s"), RedirectURL: redirectURL}
 	if _, err := oidc.New(good); err != nil {
@@ -317,7 +321,8 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-func TestRefusals215(t *testing.T) {
+// IDP-215.
+func TestRefusals(t *testing.T) {
 	r := ready(t, setup{})
 	for _, test := range []struct {
 		status int
@@ -369,7 +374,8 @@ func TestRefusals215(t *testing.T) {
 	}
 }
 
-func TestTokenReplies101_216(t *testing.T) {
+// TOK-101, IDP-216.
+func TestTokenReplies(t *testing.T) {
 	r := ready(t, setup{})
 	for name, edit := range map[string]func(map[string]any){
 		"no id_token":         set("id_token", nil),

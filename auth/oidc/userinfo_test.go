@@ -14,9 +14,9 @@ import (
 	"github.com/loginwall/loginwall/auth/oidc"
 )
 
-// TestUserinfo080 is rp-userinfo of the OpenID conformance suite: what the ID token
+// TOK-080: rp-userinfo of the OpenID conformance suite: what the ID token
 // leaves out may come from userinfo, from nobody else, and about nobody else.
-func TestUserinfo080(t *testing.T) {
+func TestUserinfo(t *testing.T) {
 	const subject = "the sub of the ID token"
 	reply := func(claims map[string]any) string {
 		text, err := json.Marshal(claims)

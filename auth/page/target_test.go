@@ -103,6 +103,7 @@ func TestParseTarget(t *testing.T) {
 	}
 }
 
+// META-253.
 func FuzzParseTarget(f *testing.F) {
 	for _, attack := range attacks {
 		f.Add(attack)

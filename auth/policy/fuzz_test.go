@@ -8,7 +8,7 @@ import (
 	"github.com/loginwall/loginwall/auth/policy"
 )
 
-// Whatever the address and hd are, who is let in by a domain is of that domain and
+// META-253: whatever the address and hd are, who is let in by a domain is of that domain and
 // of the Workspace that owns it.
 func FuzzDomain(f *testing.F) {
 	for _, e := range []string{"alice@example.com", "a@evil.test@example.com", `"a@example.com"@evil.test`, "a@example.com.", "@example.com", "a@", "A@EXAMPLE.com", "a@sub.example.com", "a@brand.com", "c@gmail.com"} {
@@ -46,7 +46,7 @@ func FuzzDomain(f *testing.F) {
 	})
 }
 
-// Whatever an operator writes, Compile returns a policy or problems, and a policy
+// META-253: whatever an operator writes, Compile returns a policy or problems, and a policy
 // judges its own paths as it says.
 func FuzzCompile(f *testing.F) {
 	f.Add("/public/", "GET", "public", "example.com", "a@example.com")

@@ -90,7 +90,7 @@ func TestSealIsBounded(t *testing.T) {
 	}
 }
 
-// What was sealed for one purpose, audience and key opens for no other.
+// BYP-039: what was sealed for one purpose, audience and key opens for no other.
 func TestBoxesAreApart(t *testing.T) {
 	key, other := newKey(t), newKey(t)
 	ring := newRing(t, key)
@@ -115,6 +115,7 @@ func TestBoxesAreApart(t *testing.T) {
 	}
 }
 
+// COO-133.
 func TestRotation(t *testing.T) {
 	first, second, third, fourth := newKey(t), newKey(t), newKey(t), newKey(t)
 	text := mustSeal(t, newBox(t, newRing(t, first), "session", here), []byte("alice"))
@@ -143,7 +144,7 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// Every single change of a character, every one put in and every one left out
+// COO-125: every single change of a character, every one put in and every one left out
 // makes a text that does not open. A text that did would be a second spelling.
 func TestEveryChangeIsSeen(t *testing.T) {
 	box := newBox(t, newRing(t, newKey(t)), "session", here)
@@ -179,7 +180,7 @@ func TestEveryChangeIsSeen(t *testing.T) {
 	}
 }
 
-// Two texts of one box cannot be put together to a third.
+// COO-125: two texts of one box cannot be put together to a third.
 func TestNoSplicing(t *testing.T) {
 	box := newBox(t, newRing(t, newKey(t)), "session", here)
 	a, b := mustSeal(t, box, []byte("alice")), mustSeal(t, box, []byte("bob__"))
@@ -280,7 +281,7 @@ func TestBoxIsSafeForConcurrentUse(t *testing.T) {
 	wg.Wait()
 }
 
-// Nothing but what Seal has made opens, and what it makes opens as it was.
+// META-253: nothing but what Seal has made opens, and what it makes opens as it was.
 func FuzzBox(f *testing.F) {
 	ring := newRing(f, newKey(f), newKey(f))
 	box, elsewhere, attempt := newBox(f, ring, "session", here), newBox(f, ring, "session", "http://localhost"), newBox(f, ring, "attempt", here)

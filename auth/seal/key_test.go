@@ -30,6 +30,7 @@ func newRing(t testing.TB, current []byte, old ...[]byte) *seal.Ring {
 	return ring
 }
 
+// COO-133, CFG-242.
 func TestNewRingRefuses(t *testing.T) {
 	good := newKey(t)
 	counting := make([]byte, 32)
@@ -84,6 +85,7 @@ func TestNewRingKeepsCopies(t *testing.T) {
 	}
 }
 
+// COO-133, CFG-242.
 func TestParseKey(t *testing.T) {
 	// Every alphabet and padding of a key that uses the characters in which they differ.
 	key := append(bytes.Repeat([]byte{0xfb, 0xff, 0x3e, 0x07}, 8), newKey(t)...)

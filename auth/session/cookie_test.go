@@ -48,6 +48,7 @@ func TestIsOurs(t *testing.T) {
 	}
 }
 
+// COO-124.
 func TestAttributes(t *testing.T) {
 	for publicURL, want := range map[string]http.Cookie{
 		"https://tool.example.com:8443": {Name: "__Host-loginwall-8443", Secure: true},
@@ -98,7 +99,7 @@ func TestAttributes(t *testing.T) {
 	}
 }
 
-// Only the exact name counts, and only the text that a browser would send.
+// COO-128, COO-129, COO-131: only the exact name counts, and only the text that a browser would send.
 func TestWhichCookieCounts(t *testing.T) {
 	w := newWall(t)
 	a, _ := w.signIn(alice())
@@ -182,7 +183,7 @@ func TestWhichCookieCounts(t *testing.T) {
 	}
 }
 
-// Each byte of the cookie counts.
+// COO-125: each byte of the cookie counts.
 func TestChangedCookies(t *testing.T) {
 	w := newWall(t)
 	cookie, _ := w.signIn(bob())
@@ -202,7 +203,7 @@ func TestChangedCookies(t *testing.T) {
 	w.want(session.Valid, cookie)
 }
 
-// However much a client sends, it is looked through once and nothing is kept.
+// COO-130: however much a client sends, it is looked through once and nothing is kept.
 func TestHugeHeaders(t *testing.T) {
 	w := newWall(t)
 	cookie, _ := w.signIn(alice())

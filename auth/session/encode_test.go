@@ -89,7 +89,7 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
-// Whatever decodes encodes to what decodes to the same.
+// META-253: whatever decodes encodes to what decodes to the same.
 func FuzzDecode(f *testing.F) {
 	good, err := session.Encode(goldenSession())
 	if err != nil {

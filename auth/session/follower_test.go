@@ -97,7 +97,7 @@ func TestFollow(t *testing.T) {
 	})
 }
 
-// A store that hangs is a store that is away: the read is given up, and callers
+// STO-207: a store that hangs is a store that is away: the read is given up, and callers
 // that wait for their turn give up when their own time is over.
 func TestAReadThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -80,7 +80,7 @@ func TestStart(t *testing.T) {
 	}
 }
 
-// There is never a cookie without its record.
+// STO-204: there is never a cookie without its record.
 func TestStartWithoutTheStore(t *testing.T) {
 	w := newWall(t)
 	for name, c := range map[string]struct {
@@ -221,6 +221,7 @@ func TestSize(t *testing.T) {
 	}
 }
 
+// SES-141, SES-142, COO-135.
 func TestIdleAndAbsoluteEnd(t *testing.T) {
 	const idle = 24 * time.Hour
 	w := newWall(t)
@@ -273,7 +274,7 @@ func TestIdleAndAbsoluteEnd(t *testing.T) {
 	}
 }
 
-// A session ends after 0.9 to 1.0 of the idle limit without a request, whenever
+// SES-141: a session ends after 0.9 to 1.0 of the idle limit without a request, whenever
 // the last request came.
 func TestIdleIsWithinItsBounds(t *testing.T) {
 	const idle = 1000 * time.Second
@@ -296,6 +297,7 @@ func TestIdleIsWithinItsBounds(t *testing.T) {
 	}
 }
 
+// COO-134, STO-211.
 func TestClockSetBack(t *testing.T) {
 	w := newWall(t)
 	cookie, s := w.signIn(alice())
@@ -324,6 +326,7 @@ func TestClockSetBack(t *testing.T) {
 	w.want(session.Expired, cookie)
 }
 
+// COO-135.
 func TestReloadWithAShorterMaxAge(t *testing.T) {
 	w := newWall(t)
 	cookie, s := w.signIn(alice())
@@ -380,6 +383,7 @@ func TestIssuerAndAudience(t *testing.T) {
 	w.want(session.Valid, cookie+"; "+other)
 }
 
+// COO-133.
 func TestKeyRotation(t *testing.T) {
 	key := []byte("\x8c\x11\x90\xee old key, of this test alone! \x05")
 	clock := newClock()
@@ -407,7 +411,7 @@ func TestKeyRotation(t *testing.T) {
 	dropped.want(session.Invalid, cookie)
 }
 
-// A session that was revoked after it was opened gets no new cookie.
+// COO-137: a session that was revoked after it was opened gets no new cookie.
 func TestTouchLooksAgain(t *testing.T) {
 	w := newWall(t)
 	cookie, _ := w.signIn(alice())
@@ -424,6 +428,7 @@ func TestTouchLooksAgain(t *testing.T) {
 	}
 }
 
+// COO-137.
 func TestEnd(t *testing.T) {
 	w := newWall(t)
 	cookie, s := w.signIn(alice())
@@ -463,6 +468,7 @@ func TestEnd(t *testing.T) {
 	}
 }
 
+// SES-147.
 func TestEndAll(t *testing.T) {
 	w := newWall(t)
 	a, s := w.signIn(alice())
@@ -532,6 +538,7 @@ func TestEndAllWhileTheFeedIsAway(t *testing.T) {
 	w.want(session.Ended, cookie)
 }
 
+// SES-143.
 func TestBlocks(t *testing.T) {
 	w := newWall(t)
 	cookie, s := w.signIn(alice())
@@ -598,7 +605,7 @@ func (w *wall) forge(id auth.Identity) string {
 	return pair(w.t, set)
 }
 
-// Nothing that begins after End has returned gets in, whatever is in flight.
+// SES-148: nothing that begins after End has returned gets in, whatever is in flight.
 func TestEndIsSeenByAllThatFollows(t *testing.T) {
 	w := newWall(t)
 	for range 20 {
@@ -625,6 +632,7 @@ func TestEndIsSeenByAllThatFollows(t *testing.T) {
 	}
 }
 
+// SES-149.
 func TestManySignInsAtOnce(t *testing.T) {
 	w := newWall(t)
 	cookies := make([]string, 200)

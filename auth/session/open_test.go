@@ -23,7 +23,7 @@ func reference(lines []string, name string) []string {
 	return values
 }
 
-// No header opens a session but one that holds the cookie, alone of its name.
+// META-253: no header opens a session but one that holds the cookie, alone of its name.
 // In the fuzzed lines, @ stands for the name, $ for alice's value, and % for that
 // of another deployment.
 func FuzzOpen(f *testing.F) {

@@ -126,7 +126,7 @@ func TestTheStoresOrderCountsInTheEnd(t *testing.T) {
 	}
 }
 
-// A restored backup takes away what it does not know, but nothing that this
+// STO-209: a restored backup takes away what it does not know, but nothing that this
 // process did while the first read of it was under way.
 func TestRestoredBackup(t *testing.T) {
 	w := newWall(t)

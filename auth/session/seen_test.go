@@ -18,6 +18,7 @@ func (w *wall) flush() {
 	}
 }
 
+// DOS-195.
 func TestSeen(t *testing.T) {
 	w := newWall(t)
 	cookie, s := w.signIn(alice())
@@ -161,7 +162,7 @@ func TestRunSeen(t *testing.T) {
 	})
 }
 
-// What strangers and outages can make us keep has a bound.
+// DOS-196: what strangers and outages can make us keep has a bound.
 func TestMemoryIsBounded(t *testing.T) {
 	w := newWall(t)
 	w.ledger.setFail(nil)

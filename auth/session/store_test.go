@@ -29,7 +29,7 @@ func onStore(t *testing.T, path string, ring *seal.Ring) (*wall, *store.Store) {
 	return w, s
 }
 
-// Two processes on one file, and a third that starts later: all know what was
+// STO-205: two processes on one file, and a third that starts later: all know what was
 // taken back, and by whom makes no difference.
 func TestWithTheEmbeddedStore(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "loginwall.db")
@@ -103,7 +103,7 @@ func TestWithTheEmbeddedStore(t *testing.T) {
 	}
 }
 
-// When the store goes away, who is signed in stays so, and nothing is pretended.
+// STO-204, STO-207: when the store goes away, who is signed in stays so, and nothing is pretended.
 func TestWhenTheEmbeddedStoreGoesAway(t *testing.T) {
 	w, s := onStore(t, filepath.Join(t.TempDir(), "loginwall.db"), newRing(t))
 	cookie, signedIn := w.signIn(alice())

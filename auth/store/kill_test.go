@@ -57,7 +57,7 @@ func writeForever(path, tag string) error {
 	}
 }
 
-// Two processes write to one store; whatever they said to have done is there
+// STO-200: two processes write to one store; whatever they said to have done is there
 // after they were killed in the middle of it.
 func TestKill(t *testing.T) {
 	path := newPath(t)

@@ -108,6 +108,7 @@ func run(t *testing.T, db *sql.DB, statements ...string) {
 	}
 }
 
+// STO-206.
 func TestCreate(t *testing.T) {
 	for _, umask := range []int{0, 0o777} {
 		path := filepath.Join(t.TempDir(), "with ?#%20 odd.db")
@@ -176,6 +177,7 @@ func TestCreateAtOnce(t *testing.T) {
 	}
 }
 
+// STO-206.
 func TestOpenClosesToOthers(t *testing.T) {
 	path := made(t)
 	if err := os.Chmod(path, 0o644); err != nil {
@@ -189,6 +191,7 @@ func TestOpenClosesToOthers(t *testing.T) {
 	}
 }
 
+// STO-206, STO-208.
 func TestOpenRefuses(t *testing.T) {
 	anyError := errors.New("any error")
 	tests := map[string]struct {
@@ -517,6 +520,7 @@ func fill(t testing.TB, path string, users, sessions int) {
 	}
 }
 
+// STO-203.
 func TestReadOnlyVolume(t *testing.T) {
 	folder := tmpfs(t, "4m")
 	path := filepath.Join(folder, "loginwall.db")
@@ -534,7 +538,7 @@ func TestReadOnlyVolume(t *testing.T) {
 	}
 }
 
-// Nothing that was acknowledged is lost on a full disk, nothing else is
+// STO-204: nothing that was acknowledged is lost on a full disk, nothing else is
 // acknowledged, and room heals it.
 func TestFullDisk(t *testing.T) {
 	folder := tmpfs(t, "2m")
@@ -595,7 +599,7 @@ func wantSessions(t *testing.T, s *store.Store, want []auth.Session) {
 	}
 }
 
-// Another program keeps the file locked: writes fail in time, reads go on.
+// STO-204: another program keeps the file locked: writes fail in time, reads go on.
 func TestLocked(t *testing.T) {
 	path := made(t)
 	s := open(t, store.Config{URL: "sqlite:" + path, Timeout: 50 * time.Millisecond})
@@ -619,7 +623,7 @@ func TestLocked(t *testing.T) {
 	signIn(t, s, 1)
 }
 
-// A disk that does not answer holds nobody up for longer than the timeout.
+// STO-204: a disk that does not answer holds nobody up for longer than the timeout.
 func TestHang(t *testing.T) {
 	var mu sync.Mutex
 	var observed []string
@@ -677,7 +681,7 @@ func TestReplaced(t *testing.T) {
 	}
 }
 
-// The clock may go anywhere; sessions stay behind their cut-off, and what has
+// STO-211: the clock may go anywhere; sessions stay behind their cut-off, and what has
 // expired stays so.
 func TestClock(t *testing.T) {
 	var now atomic.Int64
@@ -788,7 +792,7 @@ func TestNetworkName(t *testing.T) {
 	}
 }
 
-// A copy that an operator made of a running store is a store.
+// STO-209: a copy that an operator made of a running store is a store.
 func TestBackup(t *testing.T) {
 	path := made(t)
 	s := open(t, store.Config{URL: "sqlite:" + path})

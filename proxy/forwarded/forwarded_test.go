@@ -335,6 +335,7 @@ func TestUntrustedPeersCostNothing(t *testing.T) {
 	}
 }
 
+// META-253.
 func FuzzResolve(f *testing.F) {
 	f.Add("203.0.113.9:1", "1.2.3.4", "10.0.0.1, x", "https", "app.test", "")
 	f.Add("10.0.0.1:1", "6.6.6.6, [::1]:2", "10.0.0.2:80", "wss", "app.test:443", "")

@@ -11,6 +11,7 @@ import (
 
 const admin = "admin@example.com"
 
+// ADM-229, POL-169.
 func testBlockAccount(t *testing.T, open func(store.Config) *store.Store) {
 	s := open(store.Config{})
 	mallory, other := person(1), person(2)
@@ -55,6 +56,7 @@ func testBlockAccount(t *testing.T, open func(store.Config) *store.Store) {
 		auth.EventSignIn, auth.EventSignIn, auth.EventBlocked, auth.EventUnblocked, auth.EventSignIn)
 }
 
+// ADM-229.
 func testBlockAddress(t *testing.T, open func(store.Config) *store.Store) {
 	s := open(store.Config{})
 	const shared = "team@example.com"

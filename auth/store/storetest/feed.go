@@ -56,6 +56,7 @@ func testFeedBehind(t *testing.T, open func(store.Config) *store.Store) {
 	}
 }
 
+// STO-205.
 func testTwoProcesses(t *testing.T, open func(store.Config) *store.Store) {
 	here, there := open(store.Config{}), open(store.Config{})
 	var p process
@@ -124,7 +125,7 @@ func testConcurrentFeed(t *testing.T, open func(store.Config) *store.Store) {
 	}
 }
 
-// Whoever is blocked, or cut off, while sign-ins rain down has no live session
+// SES-149: whoever is blocked, or cut off, while sign-ins rain down has no live session
 // from before, and whoever was let in afterwards has one.
 func testConcurrentSignInBlock(t *testing.T, open func(store.Config) *store.Store) {
 	stores := []*store.Store{open(store.Config{}), open(store.Config{})}

@@ -95,6 +95,7 @@ func testSignInIncomplete(t *testing.T, open func(store.Config) *store.Store) {
 	wantEvents(t, s, store.EventQuery{})
 }
 
+// ADM-227.
 func testPreviousHolder(t *testing.T, open func(store.Config) *store.Store) {
 	s := open(store.Config{})
 	const shared = "boss@example.com"
@@ -189,6 +190,7 @@ func testEndUnknownSession(t *testing.T, open func(store.Config) *store.Store) {
 	wantEvents(t, s, store.EventQuery{User: id.UserID()}, auth.EventSignOut)
 }
 
+// SES-147.
 func testEndSessionsOf(t *testing.T, open func(store.Config) *store.Store) {
 	s := open(store.Config{})
 	one, two, ended, other := signIn(t, s, person(1)), signIn(t, s, person(1)), signIn(t, s, person(1)), signIn(t, s, person(2))
@@ -233,7 +235,7 @@ func testCutOffOutlivesSessions(t *testing.T, open func(store.Config) *store.Sto
 	}
 }
 
-// Sign-ins and cut-offs of one millisecond must not be mistaken for each other.
+// SES-147: sign-ins and cut-offs of one millisecond must not be mistaken for each other.
 func testCutOffIsStrict(t *testing.T, open func(store.Config) *store.Store) {
 	s := open(store.Config{})
 	var p process
