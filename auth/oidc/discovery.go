@@ -23,6 +23,8 @@ type metadata struct {
 	style    oauth2.AuthStyle
 	// algorithm is the one that ID tokens must be signed with.
 	algorithm jose.SignatureAlgorithm
+	// chooser is the prompt that asks for another account; empty where there is none.
+	chooser string
 	// namesIssuer: callbacks always carry iss (RFC 9207, section 3).
 	namesIssuer bool
 	keys        *keySet
@@ -94,6 +96,7 @@ func parseMetadata(body []byte, c *Config) (*metadata, error) {
 	if m.algorithm, err = algorithm(doc, c.Google); err != nil {
 		return nil, err
 	}
+	m.chooser = chooser(doc)
 	m.namesIssuer = string(doc["authorization_response_iss_parameter_supported"]) == "true"
 	return m, nil
 }
@@ -121,6 +124,21 @@ func authStyle(doc object, google bool) (oauth2.AuthStyle, error) {
 		return oauth2.AuthStyleInHeader, nil
 	}
 	return 0, fmt.Errorf("%s lists neither client_secret_basic nor client_secret_post", name)
+}
+
+// chooser is select_account (OpenID Connect Core 1.0, section 3.1.2.1), unless the
+// provider lists its prompts without it (Initiating User Registration via OpenID
+// Connect 1.0, section 4.1). It would then refuse it, or pass over it and sign in
+// the account that the person wants to leave; a login can at least be another's.
+func chooser(doc object) string {
+	prompts, err := doc.texts("prompt_values_supported")
+	switch {
+	case err != nil, slices.Contains(prompts, "select_account"):
+		return "select_account"
+	case slices.Contains(prompts, "login"):
+		return "login"
+	}
+	return ""
 }
 
 // algorithm pins the one algorithm that ID tokens may be signed with.

@@ -218,8 +218,8 @@ func (p *Provider) AuthCodeURL(a Attempt) (string, error) {
 		oauth2.SetAuthURLParam("nonce", a.Nonce),
 		oauth2.S256ChallengeOption(a.Verifier),
 	}
-	if a.SelectAccount {
-		options = append(options, oauth2.SetAuthURLParam("prompt", "select_account"))
+	if a.SelectAccount && m.chooser != "" {
+		options = append(options, oauth2.SetAuthURLParam("prompt", m.chooser))
 	}
 	if p.config.Google && p.config.HostedDomainHint != "" {
 		options = append(options, oauth2.SetAuthURLParam("hd", p.config.HostedDomainHint))

@@ -187,7 +187,7 @@ func wordings() map[Problem]wording {
 			status: http.StatusBadGateway, icon: "plug", title: "The sign-in is not set up right",
 			text:   "{provider} does not accept this site as it is registered there. This is not your fault, and trying again will not help.",
 			hint:   "Tell those who run this site the request ID below; the log says more, and so does “loginwall check”.",
-			action: actNone,
+			action: actHome,
 		},
 		ProviderCancelled: {
 			status: http.StatusForbidden, icon: "hand", title: "You were not signed in",
