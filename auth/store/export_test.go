@@ -26,8 +26,6 @@ func (s *Store) Pragma(t *testing.T, name string) (value string) {
 	return value
 }
 
-var NetworkName = networkName
-
 // Migrate brings a database up to date with migrations of a test.
 func Migrate(ctx context.Context, db *sql.DB, files map[string]string) error {
 	fs := fstest.MapFS{}
