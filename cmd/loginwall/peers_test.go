@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -266,20 +268,33 @@ func (a *answer) next() string {
 	return u.String()
 }
 
-// follow goes where an answer leads, and on, until there is a page.
+// follow goes where an answer leads, and on, until there is a page to read. A form
+// that submits itself leads on, too.
 func (v *visitor) follow(a *answer) *answer {
 	v.t.Helper()
 	for range 12 {
 		next := a.next()
-		if next == "" {
+		switch {
+		case next != "":
+			a = v.get(next)
+		case bytes.Contains(a.body, []byte("document.forms[0].submit()")):
+			form := url.Values{}
+			for _, field := range hiddenField.FindAllSubmatch(a.body, -1) {
+				form.Set(string(field[1]), string(field[2]))
+			}
+			a = v.post(string(formAction.FindSubmatch(a.body)[1]), form)
+		default:
 			return a
 		}
-		v.t.Logf("%s %.120s → %.120s", a.Status, a.Request.URL, next)
-		a = v.get(next)
 	}
 	v.t.Fatalf("redirects without an end, now to %s", a.next())
 	return nil
 }
+
+var (
+	formAction  = regexp.MustCompile(`<form method="post" action="([^"]*)"`)
+	hiddenField = regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)"`)
+)
 
 // session is the visitor's session cookie at the wall, as "name=value".
 func (v *visitor) session(wall string) string {
