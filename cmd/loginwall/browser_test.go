@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 
@@ -48,6 +47,7 @@ func TestBrowser(t *testing.T) {
 		"app away":       testAppAway,
 		"provider away":  testProviderAway,
 		"session ends":   testSessionEnds,
+		"demo":           testDemo,
 		"single sign-on": testSingleSignOn,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -480,19 +480,24 @@ func (b *tab) reload() {
 	b.do("reload", chromedp.Reload())
 }
 
+// back is the Back button. It does not wait for a page to load, as chromedp's own
+// does: what the browser has kept alive does not load.
 func (b *tab) back() {
 	b.t.Helper()
-	b.do("go back", func(ctx context.Context, target *chromedp.Target) (chromedp.Void, error) {
-		// Not chromedp's own NavigateBack: it waits for a page to load, and what a
-		// browser has kept alive does not.
-		var none chromedp.Void
-		history, err := cdp.Call(ctx, target, page.GetNavigationHistory, cdp.Empty{})
+	to, asked := int64(-1), false
+	poll(b.t, "cannot go back", func() bool {
+		history, err := chromedp.Run(b.ctx, chromedp.NavigationEntries())
 		if err != nil {
-			return none, err
+			return false // on the way from one page to the next
 		}
-		to := history.Entries[history.CurrentIndex-1].ID
-		_, err = cdp.Call(ctx, target, page.NavigateToHistoryEntry, page.NavigateToHistoryEntryParams{EntryID: to})
-		return none, err
+		if to < 0 {
+			to = history.CurrentIndex - 1
+		}
+		if !asked {
+			_, err := chromedp.Call(b.ctx, page.NavigateToHistoryEntry, page.NavigateToHistoryEntryParams{EntryID: history.Entries[to].ID})
+			asked = err == nil
+		}
+		return history.CurrentIndex == to
 	})
 }
 
