@@ -1,23 +1,30 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
-
-	"context"
 
 	"github.com/loginwall/loginwall/auth"
 	"github.com/loginwall/loginwall/auth/devidp"
@@ -188,4 +195,82 @@ func everyView(t *testing.T) map[string]page.View {
 		t.Fatal(fmt.Sprintf("only %d views were found", len(views)))
 	}
 	return views
+}
+
+// TestPicture makes the picture of the README anew, when it is asked to:
+//
+//	UPDATE_PICTURE=1 go test ./cmd/loginwall -run TestPicture
+//
+// It wants the demo's own port, 8080, and looks best with Debian's fonts-inter.
+func TestPicture(t *testing.T) {
+	if os.Getenv("UPDATE_PICTURE") == "" {
+		t.Skip("set UPDATE_PICTURE=1 to make the README's picture anew")
+	}
+	const font = `Inter, system-ui, sans-serif`
+	d := startDemo(t, "--listen", "localhost:8080")
+	b := newTab(t, newBrowser(t))
+	b.scheme("light")
+	var windows strings.Builder
+	shoot := func(sees, address, caption string) {
+		b.sees(sees)
+		b.do("a small window", chromedp.EmulateViewport(430, 662, chromedp.EmulateScale(2)), chromedp.Evaluate[chromedp.Void](`document.body.style.fontFamily = "`+font+`"`))
+		png, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
+		check(t, err)
+		fmt.Fprintf(&windows, `<figure><div><p><i></i><i></i><i></i><span>%s</span></p><img width="430" height="662" alt="" src="data:image/png;base64,%s"></div><figcaption>%s</figcaption></figure>`,
+			address, base64.StdEncoding.EncodeToString(png), caption)
+	}
+	b.open(d.url + "/reports/2026")
+	shoot("Choose an account", "the pretend Google, 127.0.0.1:8081", "Strangers are sent to Google")
+	b.signIn("alice@example.com")
+	shoot("Hello, Alice", "localhost:8080/reports/2026", "Colleagues get in, and the app knows them")
+	b.open(d.url + "/_auth/login?switch=1")
+	b.signIn("mallory@evil.test")
+	shoot("no access", "localhost:8080/_auth/callback", "Others are turned away, and told why")
+
+	b.open("about:blank")
+	b.do("compose", chromedp.EmulateViewport(1434, 826, chromedp.EmulateScale(1.5)), func(ctx context.Context, target *chromedp.Target) (chromedp.Void, error) {
+		tree, err := cdp.Call(ctx, target, cdppage.GetFrameTree, cdp.Empty{})
+		if err == nil {
+			_, err = cdp.Call(ctx, target, cdppage.SetDocumentContent, cdppage.SetDocumentContentParams{FrameID: tree.FrameTree.Frame.ID, HTML: `<!doctype html><style>
+				body { margin: 0; padding: 36px; display: flex; gap: 36px; background: #e9e4dc; font: 17px ` + font + `; color: #3b342e; }
+				figure { margin: 0; } figcaption { margin-top: 18px; text-align: center; font-weight: 550; }
+				div { border-radius: 12px; overflow: hidden; box-shadow: 0 0 0 1px #cfc8bd, 0 14px 34px -12px #5a402a66; background: #fff; }
+				p { margin: 0; display: flex; gap: 7px; align-items: center; height: 38px; padding: 0 14px; background: #f7f5f2; border-bottom: 1px solid #ddd6cc; font-size: 14px; color: #635b54; }
+				i { width: 11px; height: 11px; border-radius: 50%; background: #d9d2c7; } span { flex: 1; text-align: center; margin-right: 47px; } img { display: block; }
+			</style>` + windows.String()})
+		}
+		return chromedp.Void{}, err
+	})
+	b.until("the pictures are there", `[...document.images].every(i => i.complete && i.naturalWidth > 0)`)
+	picture, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
+	check(t, err)
+	check(t, os.WriteFile(filepath.Join(repositoryRoot(t), ".github/pictures/demo.png"), shrink(t, picture), 0o644))
+}
+
+// shrink keeps the 256 colours that most of the picture has, and of the others the
+// nearest of those.
+func shrink(t *testing.T, picture []byte) []byte {
+	t.Helper()
+	img, err := png.Decode(bytes.NewReader(picture))
+	check(t, err)
+	count := map[color.Color]int{}
+	for y := range img.Bounds().Dy() {
+		for x := range img.Bounds().Dx() {
+			count[img.At(x, y)]++
+		}
+	}
+	colours := slices.SortedFunc(maps.Keys(count), func(a, b color.Color) int { return count[b] - count[a] })
+	small := image.NewPaletted(img.Bounds(), colours[:min(len(colours), 256)])
+	nearest := map[color.Color]uint8{}
+	for c := range count {
+		nearest[c] = uint8(small.Palette.Index(c))
+	}
+	for y := range img.Bounds().Dy() {
+		for x := range img.Bounds().Dx() {
+			small.SetColorIndex(x, y, nearest[img.At(x, y)])
+		}
+	}
+	var out bytes.Buffer
+	check(t, (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&out, small))
+	return out.Bytes()
 }
