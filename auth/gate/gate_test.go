@@ -245,7 +245,8 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-func TestSES137143EndedAndBlocked(t *testing.T) {
+// COO-137 too.
+func TestSES143EndedAndBlocked(t *testing.T) {
 	revoke := map[string]func(s *auth.Session) auth.Revocation{
 		"session": func(s *auth.Session) auth.Revocation {
 			return auth.Revocation{Kind: auth.RevokeSession, Key: string(s.ID), Active: true, Expires: s.Expires}

@@ -100,7 +100,7 @@ func (o *onlyTo) RoundTrip(r *http.Request) (*http.Response, error) {
 	return o.others.RoundTrip(r)
 }
 
-// TestHTTP2 holds HTTP/2 to the same rules as HTTP/1 (024), towards an app that
+// TestHTTP2 (HDR-024) holds HTTP/2 to the same rules as HTTP/1, towards an app that
 // speaks HTTP/1: the oracle reads every byte that the app gets.
 func TestHTTP2(t *testing.T) {
 	t.Parallel()
