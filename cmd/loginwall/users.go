@@ -254,9 +254,16 @@ func (p *program) showUsers(rows []userWithSessions) error {
 	for _, row := range rows {
 		table := tabwriter.NewWriter(p.stdout, 0, 4, 2, ' ', 0)
 		for _, line := range [][2]string{
-			{"email", row.Email}, {"name", row.Name}, {"id", string(row.ID)}, {"issuer", row.Issuer}, {"subject", row.Subject},
-			{"hosted domain", row.HostedDomain}, {"first sign-in", local(row.FirstSignIn)}, {"last sign-in", local(row.LastSignIn)},
-			{"last seen", local(row.LastSeen)}, {"sign-ins", strconv.FormatInt(row.SignIns, 10)},
+			{"email", row.Email},
+			{"name", row.Name},
+			{"id", string(row.ID)},
+			{"issuer", row.Issuer},
+			{"subject", row.Subject},
+			{"hosted domain", row.HostedDomain},
+			{"first sign-in", local(row.FirstSignIn)},
+			{"last sign-in", local(row.LastSignIn)},
+			{"last seen", local(row.LastSeen)},
+			{"sign-ins", strconv.FormatInt(row.SignIns, 10)},
 		} {
 			fmt.Fprintf(table, "%s\t%s\n", line[0], printable(line[1]))
 		}
