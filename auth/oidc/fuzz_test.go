@@ -30,6 +30,9 @@ func FuzzClaims(f *testing.F) {
 	f.Add(strings.Replace("{"+good+"}", "https://accounts", "accounts", 1))
 	f.Add(strings.Replace("{"+good+"}", `"client"`, `["client","x"]`, 1))
 	f.Add(strings.Replace("{"+good+"}", "1800003600", "1e300", 1))
+	f.Add(strings.Replace("{"+good+"}", "https://accounts.google.com", "https://evil.test", 1))
+	f.Add(strings.Replace("{"+good+"}", `"client"`, `"other"`, 1))
+	f.Add(strings.Replace("{"+good+"}", `"client"`, `["other"]`, 1))
 	newProvider := func(google bool) *oidc.Provider {
 		p, err := oidc.New(oidc.Config{
 			Issuer: googleIssuer, ClientID: "client", ClientSecret: auth.NewSecret("s"), RedirectURL: redirectURL,
@@ -62,6 +65,9 @@ func FuzzClaims(f *testing.F) {
 			}
 			if claims["nonce"] != "nonce" || claims["sub"] != id.Subject || id.Subject == "" || len(id.Subject) > 255 {
 				t.Errorf("nonce %v, sub %v as %q", claims["nonce"], claims["sub"], id.Subject)
+			}
+			if audience, err := json.Marshal(claims["aud"]); err != nil || !strings.Contains(string(audience), `"client"`) {
+				t.Errorf("audience %s", audience)
 			}
 			if hash, present := claims["at_hash"]; present && hash != "hash" {
 				t.Errorf("at_hash %v", hash)

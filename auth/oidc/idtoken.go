@@ -309,7 +309,7 @@ func nameOf(claims object) string {
 // pictureOf returns an address that a page may load an image from.
 func pictureOf(claims object) string {
 	text, err := claims.text("picture")
-	if err != nil || len(text) > maxPicture || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' || r == '\\' }) {
+	if err != nil || len(text) > maxPicture || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return ""
 	}
 	u, err := url.Parse(text)

@@ -185,6 +185,22 @@ func (c cacheHeader) WriteHeader(status int) {
 	c.ResponseWriter.WriteHeader(status)
 }
 
+// A set may hold many keys, but not any number of them.
+func TestTooManyKeys(t *testing.T) {
+	r := newRig(t, setup{})
+	for _, n := range []int{99, 100} {
+		r.renew(t)
+		r.idp.Misbehave(devidp.Fault{Keys: func(m map[string]any) {
+			for range n {
+				m["keys"] = append(m["keys"].([]any), map[string]string{"kty": "oct", "k": "AAAA"})
+			}
+		}})
+		if err := r.rp.Discover(t.Context()); (err == nil) != (n == 99) {
+			t.Errorf("%d keys: %v", n+1, err)
+		}
+	}
+}
+
 // A moved jwks_uri is another key set.
 func TestKeysMove(t *testing.T) {
 	r := ready(t, setup{})

@@ -3,6 +3,7 @@ package oidc_test
 import (
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/hmac"
 	"crypto/rand"
@@ -101,6 +102,7 @@ func TestClaimsRefused(t *testing.T) {
 		"TOK-098 nbf +10 min":                   {func(m map[string]any) { m["nbf"] = ahead(10 * time.Minute) }, oidc.ReasonClock},
 		"TOK-098 nbf a word":                    {set("nbf", "x"), oidc.ReasonBadToken},
 		"TOK-093 a claim name without a source": {set("_claim_names", map[string]string{"email": "nowhere"}), oidc.ReasonBadToken},
+		"TOK-100 more than 64 KiB":              {set("x", strings.Repeat("x", 64<<10)), oidc.ReasonBadToken},
 		"go-oidc refuses what we do not see":    {set("iſs", "https://evil.test"), oidc.ReasonBadToken},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -513,6 +515,33 @@ func TestOtherAlgorithm(t *testing.T) {
 		t.Fatal(err)
 	}
 	google.refused(oidc.ReasonBadToken)
+}
+
+// EdDSA is hashed with SHA-512, so at_hash is another half.
+func TestEdDSA(t *testing.T) {
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b64 := base64.RawURLEncoding.EncodeToString
+	hash := sha512.Sum512([]byte("the access token"))
+	r := newRig(t, setup{config: func(c *oidc.Config) { c.Google = false }})
+	f := devidp.Fault{
+		Discovery: set("id_token_signing_alg_values_supported", []string{"EdDSA"}),
+		Keys:      set("keys", []any{map[string]any{"kty": "OKP", "crv": "Ed25519", "kid": "ed", "x": b64(public)}}),
+		Header:    func(m map[string]any) { m["alg"], m["kid"] = "EdDSA", "ed" },
+		Sign:      func(input []byte) []byte { return ed25519.Sign(private, input) },
+		Claims:    set("at_hash", b64(hash[:32])),
+		Reply:     set("access_token", "the access token"),
+	}
+	r.idp.Misbehave(f)
+	if err := r.rp.Discover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.mustLogin("alice@example.com")
+	f.Reply = set("access_token", "another")
+	r.idp.Misbehave(f)
+	r.refused(oidc.ReasonBadToken)
 }
 
 // IDP-221.
