@@ -10,6 +10,7 @@ import (
 	"github.com/loginwall/loginwall/auth/page"
 	"github.com/loginwall/loginwall/auth/policy"
 	"github.com/loginwall/loginwall/proxy/forwarded"
+	"github.com/loginwall/loginwall/proxy/observe"
 )
 
 // Forward-auth: a front proxy that carries requests itself asks here about each,
@@ -41,19 +42,27 @@ func (h *Handler) forwardAuth(x *exchange) {
 	x.answerOurselves()
 	verify := x.target.path == verifyPath
 	if !x.from.Trusted {
-		h.noAnswer(x, verify, "the peer is not among trusted_proxies")
+		h.noAnswer(x, "the peer is not among trusted_proxies")
 		return
 	}
 	q, ok := asked(x)
+	if q.method == http.MethodConnect && opensWebSocket(x.r) {
+		// Over HTTP/2 and 3 a WebSocket is opened by CONNECT (RFC 8441), which the front
+		// proxy makes a GET of on the way to the app.
+		q.method = http.MethodGet
+	}
 	switch {
 	case !ok:
-		h.noAnswer(x, verify, "the front proxy does not say, or not clearly, which request it asks about")
+		h.noAnswer(x, "the front proxy does not say, or not clearly, which request it asks about")
 		return
 	case !h.Resolver.OurHost(forwarded.Request{Host: q.host}):
-		h.noAnswer(x, verify, "the request is for another host than public_url's")
+		h.noAnswer(x, "the request is for another host than public_url's", slog.String("host", q.host))
 		return
 	case strings.HasPrefix(q.target.path, ownPrefix):
-		h.noAnswer(x, verify, "what is below /_auth/ belongs to the wall itself: send it here, not to the app")
+		h.noAnswer(x, "what is below /_auth/ belongs to the wall itself: send it here, not to the app")
+		return
+	case q.method == http.MethodTrace, q.method == http.MethodConnect:
+		h.noAnswer(x, "no app behind a wall gets this method", slog.String("method", q.method))
 		return
 	}
 	x.record.Path, x.record.Method = q.target.path, q.method
@@ -65,6 +74,13 @@ func (h *Handler) forwardAuth(x *exchange) {
 	case d.Verdict() != policy.Allow:
 		h.turnAway(x, q, d, verify)
 	case !d.Public() && opensWebSocket(x.r) && !h.ourOrigin(x.r):
+		x.record.Rule = d.Rule()
+		x.isUser(d.Principal().Identity())
+		if verify {
+			h.Metrics.Denied("cross_origin")
+			h.flatly(x, page.ForwardAuthRefused)
+			return
+		}
 		h.crossOrigin(x)
 	default:
 		h.vouch(x, d)
@@ -84,8 +100,15 @@ func asked(x *exchange) (question, bool) {
 		// could only be the client's.
 		t := x.target
 		t.path = strings.TrimPrefix(t.path, forwardPath)
-		return question{x.r.Method, x.r.Host, t}, true
+		return question{x.r.Method, x.r.Host, t}, !slashTooMany(t, header)
 	}
+}
+
+// slashTooMany reports that a front proxy which asks by headers was given an
+// address with a slash at its end. All that it asks about would be judged as "/".
+func slashTooMany(t target, header http.Header) bool {
+	uri := header["X-Forwarded-Uri"]
+	return t.path == "/" && header["X-Forwarded-Method"] != nil && len(uri) == 1 && uri[0] != "/" && !strings.HasPrefix(uri[0], "/?")
 }
 
 // readQuestion reads two header fields. A method that is not told is one that
@@ -137,14 +160,15 @@ func parseQuestion(method, raw, host string) (question, bool) {
 }
 
 // opensWebSocket also knows one whose Upgrade a front proxy has taken off, as it is
-// for one hop.
+// for one hop, and one that never had any, as over HTTP/2. No script can set or
+// leave out the other fields.
 func opensWebSocket(r *http.Request) bool {
-	return r.Header["Upgrade"] != nil || r.Header["Sec-Websocket-Key"] != nil
+	return r.Header["Upgrade"] != nil || r.Header["Sec-Websocket-Key"] != nil || r.Header["Sec-Websocket-Version"] != nil
 }
 
 // vouch says yes, and who it is. On public routes it is nobody.
 func (h *Handler) vouch(x *exchange, d gate.Decision) {
-	x.record.Rule = d.Rule()
+	x.record.Rule, x.record.Outcome = d.Rule(), observe.Vouched
 	if p := d.Principal(); p != nil {
 		x.isUser(p.Identity())
 		h.Teller.Set(x.out.Header(), p.Session())
@@ -164,6 +188,9 @@ func (h *Handler) turnAway(x *exchange, q question, d gate.Decision, verify bool
 		return
 	}
 	x.record.Rule = d.Rule()
+	if q.method == "" {
+		h.complain(x, "the front proxy does not tell X-Original-Method, so every rule counts, for whatever path")
+	}
 	if d.ClearCookie() {
 		x.out.Header().Add("Set-Cookie", h.Sessions.ClearCookie())
 	}
@@ -192,14 +219,24 @@ func (q *question) as(r *http.Request) *http.Request {
 
 // noAnswer refuses a question that is not to be answered, and tells the operator
 // why; to the peer it is a no like any other.
-func (h *Handler) noAnswer(x *exchange, verify bool, why string) {
-	h.Log.WarnContext(x.r.Context(), "forward-auth refused", slog.String("request_id", x.record.RequestID),
-		slog.String("client", x.from.Client), slog.String("why", why))
-	if verify {
-		h.Pages.Plain(&x.out, x.r, x.record.RequestID, http.StatusForbidden, page.LabelDenied, "")
-		return
-	}
+func (h *Handler) noAnswer(x *exchange, why string, attrs ...slog.Attr) {
+	h.complain(x, why, attrs...)
 	h.problem(x, page.ForwardAuthRefused)
+}
+
+func (h *Handler) complain(x *exchange, why string, attrs ...slog.Attr) {
+	h.Log.LogAttrs(x.r.Context(), slog.LevelWarn, "forward-auth refused", append(attrs,
+		slog.String("request_id", x.record.RequestID), slog.String("client", x.from.Client), slog.String("why", why))...)
+}
+
+// flatly is what verify answers where others get an error page: no, or that nobody
+// knows. nginx makes a 500 of all that is neither 2xx nor 401 nor 403.
+func (h *Handler) flatly(x *exchange, problem page.Problem) {
+	status := http.StatusForbidden
+	if problem == page.RevocationsStale || problem == page.Internal {
+		status = http.StatusServiceUnavailable
+	}
+	h.Pages.Plain(&x.out, x.r, x.record.RequestID, status, page.LabelError, "")
 }
 
 // original is the path and query of the request that a trusted peer names in

@@ -236,6 +236,10 @@ func (h *Handler) refuse(x *exchange, d gate.Decision) {
 
 func (h *Handler) problem(x *exchange, problem page.Problem) {
 	x.answerOurselves()
+	if x.target.path == verifyPath {
+		h.flatly(x, problem)
+		return
+	}
 	view := page.Error{Problem: problem, Email: x.record.User}
 	if x.target.path != "" {
 		view.To = page.ParseTarget(x.r.URL.RequestURI())

@@ -12,6 +12,7 @@ const (
 	Page                     // page: one of the wall's own pages, below /_auth/
 	Canceled                 // canceled: the client went away first
 	Ended                    // ended: it was open when its session ended
+	Vouched                  // vouched: a front proxy asked whether it may pass, and it may
 	outcomes
 )
 
@@ -30,6 +31,8 @@ func (o Outcome) String() string {
 		return "canceled"
 	case Ended:
 		return "ended"
+	case Vouched:
+		return "vouched"
 	case Failed, outcomes:
 	}
 	return "error"
