@@ -193,11 +193,17 @@ func (d *decoder) checkAddresses(c *Config) {
 	if sameAddress(c.Listen, c.OpsListen) {
 		d.problem("ops_listen", "is the same address as listen", "choose another port, or off")
 	}
+	if i := slices.IndexFunc(c.TrustedProxies, func(p Peer) bool { return p.Unix }); i >= 0 && !c.listensOnSocket() && !d.failed("listen") {
+		d.warn(fmt.Sprintf("trusted_proxies[%d]", i), "means nobody, since listen is no socket", "name the addresses of the proxies, or listen on unix:/path")
+	}
 	for _, u := range c.upstreams() {
 		key := u.key
 		host, port, err := net.SplitHostPort(u.Host)
-		if err != nil {
-			continue // a socket, or none
+		if err != nil { // a socket, or none
+			if u.Kind == UpstreamUnix && u.String() == c.Listen {
+				d.problem(key, "is the wall itself, by listen", "name the address of the app")
+			}
+			continue
 		}
 		switch public := c.PublicURL; {
 		case sameAddress(c.Listen, u.Host):
@@ -214,6 +220,9 @@ func (d *decoder) checkAddresses(c *Config) {
 		}
 	}
 }
+
+// listensOnSocket tells whether peers may come without an address.
+func (c *Config) listensOnSocket() bool { return strings.HasPrefix(c.Listen, "unix:") }
 
 // A keyedUpstream is an upstream with the key that names it.
 type keyedUpstream struct {

@@ -106,12 +106,14 @@ type Config struct {
 	// The proxies in front of the wall, as addresses or CIDRs: only what they say
 	// about the client (X-Forwarded-For, -Host and -Proto) is believed, and only
 	// they may ask /_auth/verify and /_auth/forward. A range that holds
-	// everybody, as 0.0.0.0/0 does, is refused.
-	TrustedProxies []netip.Prefix `yaml:"trusted_proxies" example:"[10.0.0.0/8]"`
+	// everybody, as 0.0.0.0/0 does, is refused. "unix" is whoever may connect to
+	// the socket that the wall listens on.
+	TrustedProxies []Peer `yaml:"trusted_proxies" example:"[10.0.0.0/8]"`
 
 	// Where the wall listens, host:port. Without a host: on every address of this
-	// machine. A change needs a restart.
-	Listen string `yaml:"listen" kind:"address" reload:"restart" default:":8080"`
+	// machine. Or unix:/path for a socket, which has the mode 0660: the user and
+	// the group of the wall may connect. A change needs a restart.
+	Listen string `yaml:"listen" kind:"listen" reload:"restart" default:":8080"`
 
 	// Where /livez, /readyz and /metrics are served; "off" turns them off. They
 	// tell no secrets, but are nobody else's business. A change needs a restart.
@@ -416,6 +418,22 @@ func (u Upstream) String() string {
 	case UpstreamNone:
 	}
 	return string(u.Kind)
+}
+
+// A Peer is who may be at the other end of a connection: an address of the
+// networks in Prefix or, if Unix, whoever connected to a socket. The zero value is
+// nobody.
+type Peer struct {
+	netip.Prefix
+	Unix bool
+}
+
+// String returns the peer as it is written in the file.
+func (p Peer) String() string {
+	if p.Unix {
+		return "unix"
+	}
+	return p.Prefix.String()
 }
 
 // A Store says where users, sessions and events are kept.

@@ -47,8 +47,10 @@ func (d *decoder) set(v reflect.Value, kind, text string) (err error) {
 		*p, err = d.parseUpstream(text)
 	case *Store:
 		*p, err = d.parseStore(text)
-	case *netip.Prefix:
-		*p, err = parsePrefix(text)
+	case *Peer:
+		if p.Unix = text == "unix"; !p.Unix {
+			p.Prefix, err = parsePrefix(text)
+		}
 	case *slog.Level:
 		*p, err = parseLevel(text)
 	case *Access:
@@ -91,6 +93,8 @@ func (d *decoder) word(kind, text string) (string, error) {
 		return parseIssuer(text)
 	case "line":
 		return text, parseLine(text)
+	case "listen":
+		return d.parseListen(text)
 	case "method":
 		return parseMethod(text)
 	case "path":
@@ -479,14 +483,11 @@ func (d *decoder) parseUpstream(text string) (Upstream, error) {
 		return Upstream{Kind: UpstreamNone}, nil
 	}
 	if path, ok := strings.CutPrefix(text, "unix:"); ok {
-		f := fault{what: "is not a socket's path", do: "as in unix:/run/app.sock"}
-		if bare := strings.TrimLeft(path, "/"); bare != "" {
-			f.fix = "write unix:/" + bare
+		full, err := d.parseSocket(path)
+		if err != nil {
+			return Upstream{}, err
 		}
-		if err := parseLine(path); err != nil || path == "" || strings.HasPrefix(path, "//") || strings.ContainsAny(path, "@?#") {
-			return Upstream{}, f
-		}
-		return Upstream{Kind: UpstreamUnix, Path: d.resolve(path)}, nil
+		return Upstream{Kind: UpstreamUnix, Path: full}, nil
 	}
 	const do = "as in http://127.0.0.1:3000, https://…, h2c://…, unix:/run/app.sock, or none"
 	scheme, rest, found := strings.Cut(text, "://")
@@ -508,6 +509,35 @@ func (d *decoder) parseUpstream(text string) (Upstream, error) {
 		return Upstream{}, err
 	}
 	return Upstream{Kind: kind, Host: net.JoinHostPort(host, cmp.Or(port, defaultPort(string(kind))))}, nil
+}
+
+// maxSocket is how long the path of a socket may be (unix(7), sun_path).
+const maxSocket = 107
+
+// parseSocket reads what stands behind unix: and returns the absolute path.
+func (d *decoder) parseSocket(path string) (string, error) {
+	f := fault{what: "is not a socket's path", do: "as in unix:/run/app.sock"}
+	if bare := strings.Trim(path, "/"); bare != "" {
+		f.fix = "write unix:/" + bare
+	}
+	if err := parseLine(path); err != nil || path == "" || strings.HasPrefix(path, "//") || strings.HasSuffix(path, "/") || strings.ContainsAny(path, "@?#") {
+		return "", f
+	}
+	full := d.resolve(path)
+	if len(full) > maxSocket {
+		return "", fault{what: "is too long for a socket's path", do: "107 bytes at most, the folder included"}
+	}
+	return full, nil
+}
+
+// parseListen returns host:port, or unix: with an absolute path behind it.
+func (d *decoder) parseListen(text string) (string, error) {
+	path, ok := strings.CutPrefix(text, "unix:")
+	if !ok {
+		return parseAddress(text)
+	}
+	full, err := d.parseSocket(path)
+	return "unix:" + full, err
 }
 
 func parseIssuer(text string) (string, error) {
@@ -580,10 +610,7 @@ func cutLast(s, sep string) (before, after string, found bool) {
 // holds a good part of the internet is refused: everybody could then say where a
 // request came from, and to which host and path it went.
 func parsePrefix(text string) (netip.Prefix, error) {
-	const do = "an address or a CIDR, as in 10.1.2.3 or 10.0.0.0/8"
-	if text == "unix" {
-		return netip.Prefix{}, fault{what: "is not in this version", do: do}
-	}
+	const do = "an address or a CIDR, as in 10.1.2.3 or 10.0.0.0/8, or unix"
 	prefix, err := netip.ParsePrefix(text)
 	if addr, addrErr := netip.ParseAddr(text); addrErr == nil && addr.Zone() == "" {
 		prefix, err = netip.PrefixFrom(addr, addr.BitLen()), nil

@@ -160,8 +160,8 @@ session:
   key_file: /run/secrets/loginwall_key
   old_key_files: [/run/secrets/loginwall_old_key]
 store: sqlite:/var/lib/wall.sqlite
-trusted_proxies: [10.0.0.0/8, 192.168.1.1, "2001:db8::/32", "::ffff:10.1.2.0/120", "fc00::/7"]
-listen: "[::1]:0"
+trusted_proxies: [10.0.0.0/8, 192.168.1.1, "2001:db8::/32", "::ffff:10.1.2.0/120", "fc00::/7", unix]
+listen: unix:wall.sock
 ops_listen: off
 contact: Ask Bjørn
 limits: {header_bytes: 1MiB}
@@ -208,11 +208,11 @@ func TestEveryKey(t *testing.T) {
 			Key: auth.NewSecret("s3cr3t-of-loginwall_key"), OldKeys: []config.Secret{auth.NewSecret("s3cr3t-of-loginwall_old_key")},
 		},
 		Store: config.Store{Path: "/var/lib/wall.sqlite"},
-		TrustedProxies: []netip.Prefix{
-			netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.168.1.1/32"), netip.MustParsePrefix("2001:db8::/32"),
-			netip.MustParsePrefix("10.1.2.0/24"), netip.MustParsePrefix("fc00::/7"),
+		TrustedProxies: []config.Peer{
+			{Prefix: netip.MustParsePrefix("10.0.0.0/8")}, {Prefix: netip.MustParsePrefix("192.168.1.1/32")}, {Prefix: netip.MustParsePrefix("2001:db8::/32")},
+			{Prefix: netip.MustParsePrefix("10.1.2.0/24")}, {Prefix: netip.MustParsePrefix("fc00::/7")}, {Unix: true},
 		},
-		Listen:  "[::1]:0",
+		Listen:  "unix:" + filepath.Join(c.Folder(), "wall.sock"),
 		Contact: "Ask Bjørn",
 		Limits:  config.Limits{HeaderBytes: 1 << 20},
 		Timeouts: config.Timeouts{
@@ -341,7 +341,7 @@ func TestPublicURL(t *testing.T) {
 func TestTrustedProxiesNeverHoldEverybody(t *testing.T) {
 	for _, text := range []string{
 		"0.0.0.0/0", "::/0", "0.0.0.0/1", "128.0.0.0/1", "::/1", "2000::/3", "::ffff:0.0.0.0/96", "::ffff:0:0/95", "::/80", "0.0.0.0/7",
-		"10.0.0.1/8", "*", "all", "unix", "localhost", "10.0.0", "10.0.0.0/33", "010.0.0.1", "fe80::1%eth0", "10.0.0.1:80", "10.0.0.0/8 ",
+		"10.0.0.1/8", "*", "all", "Unix", "unix:", "localhost", "10.0.0", "10.0.0.0/33", "010.0.0.1", "fe80::1%eth0", "10.0.0.1:80", "10.0.0.0/8 ",
 	} {
 		if c, _, err := load(t, smallestFile+"trusted_proxies: ['"+text+"']\n"); err == nil {
 			t.Errorf("%s: accepted as %v", text, c.TrustedProxies)
@@ -479,6 +479,8 @@ func TestWarnings(t *testing.T) {
 		strings.Replace(smallestFile, "https://tool.example.com", "https://192.0.2.1", 1):                  "1: public_url: Google takes no IP addresses for redirect URIs (use a host name)",
 		strings.Replace(smallestFile, "http://127.0.0.1:3000", "none", 1):                                  "2: upstream: none leaves forward-auth alone, but trusted_proxies names nobody who may ask (name the proxy that asks)",
 		smallestFile + "upstream_tls: {ca_file: " + ca + "}\n":                                             "8: upstream_tls.ca_file: is not used, since no upstream is https://",
+		smallestFile + "trusted_proxies: [10.0.0.1, unix]\n":                                               "8: trusted_proxies[1]: means nobody, since listen is no socket (name the addresses of the proxies, or listen on unix:/path)",
+		smallestFile + "trusted_proxies: [unix]\nlisten: unix:/run/wall.sock\n":                            "",
 		smallestFile + "session: {max_age: 1h, idle_timeout: 2h}\n":                                        "8: session.idle_timeout: never counts, since max_age is shorter",
 		smallestFile + "session: {max_age: 1h}\n":                                                          "",
 		smallestFile + "routes:\n  - path: /x\n    access: admins\n":                                       "10: routes[0].access: nobody passes, since admins names nobody",

@@ -67,12 +67,17 @@ func TestProblems(t *testing.T) {
 6: session.colour: unknown key (keys here: max_age, idle_timeout, login_timeout, key_file, old_key_files, max_feed_age)
 7: gogle: unknown key (did you mean google?)`,
 		},
-		{"keys of later", smallestFile + "tls: {acme: true}\nlisten: unix:/run/wall.sock\nops_listen: systemd\nstore: postgres://u:pw@db/wall\ntrusted_proxies: [unix]\n", `
+		{"keys of later", smallestFile + "tls: {acme: true}\nlisten: systemd\nops_listen: unix:/run/ops.sock\nstore: postgres://u:pw@db/wall\n", `
 8: tls: is not in this version (end TLS in front of the wall, and name that hop in trusted_proxies)
-9: listen: "unix:/run/wall.sock" is not in this version (as in :8080, or 127.0.0.1:8080 for this machine alone)
-10: ops_listen: "systemd" is not in this version (as in :8080, or 127.0.0.1:8080 for this machine alone)
-11: store: the value is a kind of store that is not in this version (as in sqlite:loginwall.db)
-12: trusted_proxies[0]: "unix" is not in this version (an address or a CIDR, as in 10.1.2.3 or 10.0.0.0/8)`},
+9: listen: "systemd" is not in this version (as in :8080, or 127.0.0.1:8080 for this machine alone)
+10: ops_listen: "unix:/run/ops.sock" is not in this version (as in :8080, or 127.0.0.1:8080 for this machine alone)
+11: store: the value is a kind of store that is not in this version (as in sqlite:loginwall.db)`},
+		{"sockets", strings.Replace(smallestFile, "http://127.0.0.1:3000", "unix:/run/wall.sock", 1) + "listen: unix:/run//wall.sock\n", `
+2: upstream: is the wall itself, by listen (name the address of the app)`},
+		{"paths of sockets", smallestFile + "listen: unix:/run/wall/\n", `
+8: listen: "unix:/run/wall/" is not a socket's path (write unix:/run/wall)`},
+		{"a long path", smallestFile + "listen: unix:/run/" + strings.Repeat("x", 103) + "\n", `
+8: listen: the value is too long for a socket's path (107 bytes at most, the folder included)`},
 		{"repeated keys", smallestFile + "allow:\n  everyone: true\nadmins: []\nsession: {max_age: 1h, \"max_age\": 2h}\n", `
 8: allow: repeated key (it stands in line 6 already; keep one)
 11: session.max_age: repeated key (it stands in line 11 already; keep one)`},

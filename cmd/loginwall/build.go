@@ -66,7 +66,7 @@ func (w *wall) build(cfg *config.Config, before *site) (*site, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prepare the pages: %w", err)
 	}
-	resolver, err := forwarded.New(forwarded.Config{Trusted: cfg.TrustedProxies, PublicURL: cfg.PublicURL})
+	resolver, err := newResolver(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("trusted_proxies: %w", err)
 	}
@@ -202,6 +202,18 @@ func newTeller(cfg *config.Config, keys *seal.Ring, now func() time.Time) (*asse
 		return nil, cfg.Problem("headers", err.Error(), "")
 	}
 	return t, nil
+}
+
+func newResolver(cfg *config.Config) (*forwarded.Resolver, error) {
+	c := forwarded.Config{PublicURL: cfg.PublicURL}
+	for _, peer := range cfg.TrustedProxies {
+		if peer.Unix {
+			c.TrustUnix = true
+		} else {
+			c.Trusted = append(c.Trusted, peer.Prefix)
+		}
+	}
+	return forwarded.New(c)
 }
 
 func keyFile(cfg *config.Config) string {

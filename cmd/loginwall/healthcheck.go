@@ -37,21 +37,22 @@ func healthcheck(ctx context.Context, cfg *config.Config) error {
 	if address == "" {
 		address, endpoint = cfg.Listen, "/_auth/healthz"
 	}
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return fmt.Errorf("read the address %q: %w", address, err)
-	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "localhost"
-	}
+	network, address := socketOrTCP(address)
 	ctx, cancel := context.WithTimeout(ctx, healthcheckTimeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+endpoint, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+endpoint, nil)
 	if err != nil {
 		return fmt.Errorf("ask the wall: %w", err)
 	}
 	// Never through a proxy that the environment names: the wall is on this machine.
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	// An address without a host, or an unspecified one, is dialed as this machine.
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, network, address)
+		},
+	}}
 	response, err := client.Do(request)
 	if err != nil {
 		return fmt.Errorf("the wall does not answer (is it running, with this configuration?): %w", err)

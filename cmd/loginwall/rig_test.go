@@ -31,6 +31,7 @@ import (
 type rig struct {
 	publicURL string
 	address   string // where the wall listens
+	socket    string // where it listens instead; then address only stands for it
 	ops       string
 	issuer    string
 	folder    string // of the configuration and the store, for Go tests
@@ -73,11 +74,12 @@ const (
 const patience = 20 * time.Second
 
 func makeRig() (_ *rig, stop func(), err error) {
-	r := &rig{jars: map[string]jar{}, client: &http.Client{
+	r := &rig{jars: map[string]jar{}}
+	r.client = &http.Client{
 		Timeout:       patience,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport:     &http.Transport{DisableKeepAlives: true, DisableCompression: true},
-	}}
+		Transport:     &http.Transport{DisableKeepAlives: true, DisableCompression: true, DialContext: r.dialContext},
+	}
 	if r.address, err = freeAddress(); err != nil {
 		return nil, nil, err
 	}
@@ -129,6 +131,7 @@ func (r *rig) vars() map[string]string {
 	return map[string]string{
 		"PUBLIC": r.publicURL, "LISTEN": r.address, "OPS": r.ops, "ISSUER": r.issuer,
 		"UPSTREAM":  "http://" + r.upstream.listener.Addr().String(),
+		"FOLDER":    r.folder,
 		"CLIENT_ID": testClient, "CLIENT_SECRET": testSecret,
 	}
 }
@@ -152,21 +155,29 @@ allow:
 // test is over the wall must end well, have kept nothing, and have said no secret.
 func startWall(t *testing.T, publicURL, config string) *rig {
 	t.Helper()
+	return startWallWith(t, publicURL, config, func(*rig, *exec.Cmd) {})
+}
+
+// startWallWith lets prepare say what is different about the wall's surroundings,
+// before the wall starts.
+func startWallWith(t *testing.T, publicURL, config string, prepare func(r *rig, wall *exec.Cmd)) *rig {
+	t.Helper()
 	r, stop, err := makeRig()
 	check(t, err)
 	t.Cleanup(stop)
 	if publicURL != "" {
 		r.publicURL = publicURL
 	}
+	r.folder = t.TempDir()
 	text := os.Expand(config, func(name string) string { return r.vars()[name] })
 	r.oracle.configured(t, text)
-	r.folder = t.TempDir()
 	file := filepath.Join(r.folder, "wall.yaml")
 	check(t, os.WriteFile(file, []byte(text), 0o600))
 
 	var log lockedBuffer
 	wall := exec.CommandContext(context.WithoutCancel(t.Context()), "loginwall", "serve", "--config", file)
 	wall.Stderr = &log
+	prepare(r, wall)
 	check(t, wall.Start())
 	ended := make(chan error, 1)
 	go func() { ended <- wall.Wait() }()
@@ -475,10 +486,17 @@ func (r *rig) sendRaw(t tester, text string, quiet time.Duration) []*answer {
 }
 
 func (r *rig) dial(t tester) net.Conn {
-	var d net.Dialer
-	conn, err := d.DialContext(context.Background(), "tcp", r.address)
+	conn, err := r.dialContext(context.Background(), "tcp", r.address)
 	check(t, err)
 	return conn
+}
+
+func (r *rig) dialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	if r.socket != "" && address == r.address {
+		network, address = "unix", r.socket
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, network, address)
 }
 
 func (r *rig) fill(text string) string {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -44,8 +43,7 @@ func (p *program) serve(ctx context.Context, cfg *config.Config, warnings []conf
 	defer w.close()
 	w.warn(ctx, warnings)
 
-	var lc net.ListenConfig
-	listener, err := lc.Listen(ctx, "tcp", cfg.Listen)
+	listener, err := listen(ctx, cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", cfg.Listen, err)
 	}
@@ -56,7 +54,7 @@ func (p *program) serve(ctx context.Context, cfg *config.Config, warnings []conf
 	go func() { failed <- main.Serve(proxy.GuardWrites(listener, cfg.Timeouts.Stall, p.now)) }()
 
 	if cfg.OpsListen != "" {
-		opsListener, err := lc.Listen(ctx, "tcp", cfg.OpsListen)
+		opsListener, err := listen(ctx, cfg.OpsListen)
 		if err != nil {
 			listener.Close()
 			return fmt.Errorf("listen on %s (ops_listen): %w", cfg.OpsListen, err)
