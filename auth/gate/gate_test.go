@@ -481,7 +481,7 @@ func TestSessionIsShared(t *testing.T) {
 	if a, b := first.Principal().Session(), second.Principal().Session(); a != b || a == nil {
 		t.Errorf("%p and %p", a, b)
 	}
-	if first.Principal() != first.Principal() || first.Principal().Identity() != &first.Principal().Session().Identity {
+	if once, again := first.Principal(), first.Principal(); once != again || first.Principal().Identity() != &first.Principal().Session().Identity {
 		t.Error("a Decision has more than one Principal")
 	}
 }

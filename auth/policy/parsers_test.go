@@ -225,7 +225,8 @@ func TestEveryParserAgrees(t *testing.T) {
 		allowed++
 		for range 4 {
 			// Few quirks at once, mostly, as in real ones.
-			quirks := parser(random.Uint32()) & parser(random.Uint32()) & allQuirks
+			some, others := parser(random.Uint32()), parser(random.Uint32())
+			quirks := some & others & allQuirks
 			if seen := quirks.read(raw); disagree(open, forBob, seen) != "" {
 				t.Errorf("%q: %s, but a parser (%b) reads %q", raw, disagree(open, forBob, seen), quirks, seen)
 			}
