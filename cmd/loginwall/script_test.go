@@ -17,8 +17,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// A program with the race detector otherwise sleeps for a second before it ends,
+	// in case another thread still has a race to report.
+	_ = os.Setenv("GORACE", goRace)
 	testscript.Main(m, map[string]func(){"loginwall": func() { os.Exit(realMain()) }})
 }
+
+const goRace = "atexit_sleep_ms=20"
 
 // TestScripts runs the behaviour scripts, one topic a file, against the real
 // binary, a real provider, and an upstream that records the bytes that it got.
@@ -41,6 +46,7 @@ func setupScript(env *testscript.Env) error {
 		return err
 	}
 	env.Values[rigKey{}] = r
+	env.Setenv("GORACE", goRace)
 	for name, value := range r.vars() {
 		env.Setenv(name, value)
 	}
