@@ -94,6 +94,10 @@ func makePrivate(h http.Header) {
 		h["Cache-Control"] = []string{"private"}
 		return
 	}
+	if line := lines[0]; len(lines) == 1 && !sharable(line) {
+		h["Cache-Control"] = []string{"private, " + line}
+		return
+	}
 	kept := []string{"private"}
 	for directive := range directives(lines) {
 		name, _, _ := strings.Cut(directive, "=")
@@ -105,6 +109,11 @@ func makePrivate(h http.Header) {
 		}
 	}
 	h["Cache-Control"] = []string{strings.Join(kept, ", ")}
+}
+
+// sharable is a quick look for directives that makePrivate would have to take out.
+func sharable(line string) bool {
+	return strings.ContainsAny(line, "\"\\,pP") || len(line) > 0 && (line[0]|0x20) == 's' || strings.Trim(line, " \t") == ""
 }
 
 // directives splits comma separated lists, but not within quoted strings, as in

@@ -28,6 +28,9 @@ func BenchmarkProxy(b *testing.B) {
 		app := cheapApp(b, answer)
 		name := fmt.Sprintf("%dKiB/", size>>10)
 
+		r := newRig(b, app.url, setup{})
+		cookie := "Cookie: " + r.signIn(alice) + "\r\n"
+
 		bare := httptest.NewServer(&httputil.ReverseProxy{
 			Rewrite: func(pr *httputil.ProxyRequest) { pr.SetURL(app.url); pr.SetXForwarded() },
 			Transport: &http.Transport{
@@ -35,11 +38,9 @@ func BenchmarkProxy(b *testing.B) {
 			},
 			BufferPool: &pool{},
 		})
-		b.Run(name+"bare", func(b *testing.B) { drive(b, bare.Listener.Addr().String(), "", size) })
+		b.Run(name+"bare", func(b *testing.B) { drive(b, bare.Listener.Addr().String(), cookie, size) })
 		bare.Close()
 
-		r := newRig(b, app.url, setup{})
-		cookie := "Cookie: " + r.signIn(alice) + "\r\n"
 		r.config.AccessLog = nil
 		r.reload(r.rules)
 		b.Run(name+"wall", func(b *testing.B) { drive(b, r.addr, cookie, size) })

@@ -9,7 +9,6 @@ import (
 	"net/http/httputil"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/loginwall/loginwall/auth/assertion"
 	"github.com/loginwall/loginwall/auth/gate"
@@ -21,6 +20,7 @@ import (
 var (
 	errInformational = errors.New("the upstream sent too many informational answers")
 	errSwitched      = errors.New("the upstream switched protocols, and nobody had asked for that")
+	errStatus        = errors.New("the upstream's status is none")
 )
 
 // outbound is the part of an exchange that exists once it is forwarded.
@@ -29,11 +29,11 @@ type outbound struct {
 	// ends or is cut.
 	context.Context //nolint:containedctx // an exchange lives as long as its request
 	cancel          context.CancelCauseFunc
-	begun           time.Time
 	decision        gate.Decision
 	// principal is the decision's; nil on public routes.
 	principal *gate.Principal
 	websocket bool
+	values    [3]string // of header fields
 	request   requestBody
 	answer    answerBody
 	// trailer is what is sent behind the body; filled when the body has been read.
@@ -77,6 +77,10 @@ func (h *Handler) forward(x *exchange, d gate.Decision) {
 	}
 
 	in := x.r.WithContext(x)
+	in.Header = nil // rewrite makes the outbound one; ReverseProxy need not copy this
+	if x.websocket {
+		in.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}}
+	}
 	if in.ContentLength != 0 && in.Body != nil {
 		// An answer may begin before the upload has ended. Without this net/http
 		// would then swallow parts of the upload.
@@ -84,7 +88,6 @@ func (h *Handler) forward(x *exchange, d gate.Decision) {
 		x.request = requestBody{in.Body, x}
 		in.Body = &x.request
 	}
-	x.begun = h.Now()
 	x.out.proxied = true
 	up.proxy.ServeHTTP(&x.out, in)
 	if in.ContentLength != 0 && !x.bodyRead.Load() {
@@ -120,8 +123,8 @@ func (h *Handler) crossOrigin(x *exchange) {
 	h.Pages.Render(&x.out, x.r, x.record.RequestID, page.Denied{Email: x.record.User, Reason: "cross_origin"})
 }
 
-// rewrite rebuilds the outbound request. The reverse proxy has copied it from the
-// inbound one and taken the hop-by-hop fields out, so nothing in a Connection
+// rewrite rebuilds the outbound request. Its header begins with what is left of the
+// client's when fields for this hop alone are gone, so nothing in a Connection
 // header can take away what is set here.
 func (u *Upstream) rewrite(pr *httputil.ProxyRequest) {
 	x := exchangeOf(pr.In.Context())
@@ -130,19 +133,25 @@ func (u *Upstream) rewrite(pr *httputil.ProxyRequest) {
 	out.URL.Scheme, out.URL.Host, out.URL.User = u.url.Scheme, u.url.Host, nil
 	x.target.put(out.URL)
 	if out.Host = u.host; out.Host == "" {
-		out.Host = h.host
+		out.Host = h.host[0]
 	}
 
-	header := out.Header
-	h.Teller.Strip(header)
-	stripCookies(header)
-	if x.from.Chain != "" {
-		header["X-Forwarded-For"] = []string{x.from.Chain}
+	header := h.endToEnd(x.r.Header)
+	out.Header = header
+	if x.websocket {
+		header["Connection"], header["Upgrade"] = []string{"Upgrade"}, []string{"websocket"}
 	}
-	header["X-Forwarded-Host"] = []string{h.host}
-	header["X-Forwarded-Proto"] = []string{x.from.Scheme}
-	header[observe.RequestIDHeader] = []string{x.record.RequestID}
-	header[hopHeader] = []string{h.hop}
+	// The fields' values share one array of the exchange, or are the Handler's own:
+	// each is a slice without room behind it, so adding to one copies it.
+	v := &x.values
+	*v = [...]string{x.from.Chain, x.from.Scheme, x.record.RequestID}
+	if x.from.Chain != "" {
+		header["X-Forwarded-For"] = v[0:1:1]
+	}
+	header["X-Forwarded-Proto"] = v[1:2:2]
+	header["X-Forwarded-Host"] = h.host
+	header[observe.RequestIDHeader] = v[2:3:3]
+	header[hopHeader] = h.hop
 	if x.principal != nil {
 		h.Teller.Set(header, x.principal.Session())
 	}
@@ -189,7 +198,13 @@ func (h *Handler) passesTrailer(name string) bool {
 // modifyResponse cleans an answer before anything of it is sent.
 func modifyResponse(res *http.Response) error {
 	x := exchangeOf(res.Request.Context())
-	x.record.Upstream = x.h.Now().Sub(x.begun)
+	switch {
+	case x.out.informational > maxInformational:
+		return errInformational
+	case res.StatusCode < http.StatusContinue: // "099" is a number to net/http's client, and a panic to its server
+		return errStatus
+	}
+	x.record.Upstream = x.h.Now().Sub(x.started)
 	x.record.Outcome = observe.Proxied
 	cleanHeader(res.Header)
 	if res.StatusCode == http.StatusSwitchingProtocols {

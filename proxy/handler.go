@@ -90,9 +90,9 @@ type Config struct {
 // concurrent use.
 type Handler struct {
 	Config
-	host   string // of PublicURL, as upstreams see it
 	origin string
-	hop    string
+	// host (of PublicURL) and hop are values of header fields, shared by all requests.
+	host, hop []string
 }
 
 // New checks c.
@@ -107,7 +107,9 @@ func New(c Config) (*Handler, error) {
 	// The same for all replicas, so that a loop over several of them is seen too.
 	sum := sha256.Sum256([]byte("loginwall hop\x00" + c.Pages.Origin()))
 	_, host, _ := strings.Cut(c.Pages.Origin(), "://")
-	return &Handler{Config: c, host: host, origin: c.Pages.Origin(), hop: hex.EncodeToString(sum[:8])}, nil
+	return &Handler{
+		Config: c, origin: c.Pages.Origin(), host: []string{host}, hop: []string{hex.EncodeToString(sum[:8])},
+	}, nil
 }
 
 // ServeHTTP answers one request.
@@ -147,7 +149,7 @@ func (h *Handler) serve(x *exchange) {
 		h.problem(x, page.MethodNotAllowed)
 	case !ok, err != nil, otherHost(r):
 		h.problem(x, page.BadRequest)
-	case r.Header.Get(hopHeader) == h.hop:
+	case r.Header.Get(hopHeader) == h.hop[0]:
 		h.problem(x, page.Loop)
 	case isForwardAuth(x.target.path):
 		h.forwardAuth(x)

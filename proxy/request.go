@@ -7,45 +7,96 @@ import (
 	"github.com/loginwall/loginwall/auth/session"
 )
 
-// stripCookies removes our cookies, those of every deployment on this host, from
+// ownFields is how many header fields the wall adds, at most times.
+const ownFields = 12
+
+// endToEnd returns the header of a request to the upstream: the client's, without
+// what was meant for the wall alone (RFC 9110, section 7.6.1), without what claims
+// to say who is calling, and without our cookies. It is made anew, and there is
+// room for what the wall itself has to say. The values are shared with in.
+func (h *Handler) endToEnd(in http.Header) http.Header {
+	out := make(http.Header, len(in)+ownFields)
+	for name, values := range in {
+		if !isHopByHop(name) && !h.Teller.Owned(name) {
+			out[name] = values
+		}
+	}
+	for _, line := range in["Connection"] {
+		for name := range strings.SplitSeq(line, ",") {
+			delete(out, http.CanonicalHeaderKey(strings.Trim(name, " \t")))
+		}
+	}
+	if hasToken(in["Te"], "trailers") {
+		out["Te"] = []string{"trailers"} // gRPC asks for it, and we do pass trailers on
+	}
+	if lines, ok := out["Cookie"]; ok {
+		if kept := stripCookies(lines); len(kept) > 0 {
+			out["Cookie"] = kept
+		} else {
+			delete(out, "Cookie")
+		}
+	}
+	return out
+}
+
+// isHopByHop reports whether a field is for one hop even if Connection does not
+// name it.
+func isHopByHop(name string) bool {
+	switch name {
+	case "Connection", "Http2-Settings", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
+		return true
+	}
+	return false
+}
+
+// stripCookies takes our cookies, those of every deployment on this host, out of
 // the Cookie lines of a request. What is left stays byte for byte as it was, in
 // its order; a line that held nothing else goes.
-func stripCookies(h http.Header) {
-	lines := h["Cookie"]
-	kept := lines[:0]
+func stripCookies(lines []string) []string {
+	kept := make([]string, 0, len(lines))
 	for _, line := range lines {
-		if stripped := stripLine(line); stripped != "" || line == "" {
+		if stripped := stripLine(line); stripped != "" {
 			kept = append(kept, stripped)
 		}
 	}
-	if len(kept) == 0 {
-		delete(h, "Cookie")
-		return
-	}
-	h["Cookie"] = kept
+	return kept
 }
 
 func stripLine(line string) string {
 	if !mentionsUs(line) {
 		return line
 	}
-	var b strings.Builder
-	b.Grow(len(line))
-	first := true
-	for pair := range strings.SplitSeq(line, ";") {
-		name, _, _ := strings.Cut(pair, "=")
-		if session.IsOurs(strings.TrimFunc(name, notToken)) {
-			continue
+	// Pairs that stay side by side are taken together, so that mostly nothing is
+	// copied.
+	var kept string
+	from, to := -1, -1
+	for at := 0; at <= len(line); {
+		end := at + len(line[at:])
+		if i := strings.IndexByte(line[at:], ';'); i >= 0 {
+			end = at + i
 		}
-		if first {
-			pair = strings.TrimLeft(pair, " \t")
-		} else {
-			b.WriteByte(';')
+		name, _, _ := strings.Cut(line[at:end], "=")
+		switch {
+		case session.IsOurs(strings.TrimFunc(name, notToken)):
+		case from >= 0 && at == to+1:
+			to = end
+		default:
+			kept = joinPairs(kept, line, from, to)
+			from, to = at, end
 		}
-		b.WriteString(pair)
-		first = false
+		at = end + 1
 	}
-	return b.String()
+	return joinPairs(kept, line, from, to)
+}
+
+func joinPairs(kept, line string, from, to int) string {
+	switch {
+	case from < 0:
+		return kept
+	case kept == "":
+		return strings.TrimLeft(line[from:to], " \t")
+	}
+	return kept + ";" + line[from:to]
 }
 
 // mentionsUs reports whether the family's name stands anywhere in s, in any case:
