@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -28,6 +29,9 @@ const (
 func main() { os.Exit(realMain()) }
 
 func realMain() int {
+	// Some libraries print on their own, and net/http prints what an upstream sent
+	// unasked: bytes of anybody's, on a line that is none of our log.
+	log.SetOutput(io.Discard) //nolint:forbidigo // to be rid of it
 	p := &program{stdout: os.Stdout, stderr: os.Stderr, env: os.LookupEnv, now: time.Now}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
