@@ -174,7 +174,7 @@ func (o *oracle) problemAt(r *rig, c *judgedConfig, got received, owners []strin
 		return "a cookie of ours"
 	}
 	for value := range o.owners {
-		if strings.Contains(got.raw, value) {
+		if slices.ContainsFunc(fields, func(f field) bool { return strings.Contains(f.value, value) }) {
 			return "the value of a session's cookie"
 		}
 	}

@@ -32,6 +32,7 @@ type received struct {
 	// no request.
 	request *http.Request
 	body    []byte
+	whole   bool // the body ended as it should
 }
 
 func newRecorder() (*recorder, error) {
@@ -120,7 +121,9 @@ func (r *recorder) serve(conn net.Conn) {
 		request, err := http.ReadRequest(in)
 		if err == nil {
 			one.request = request
-			one.body, _ = io.ReadAll(request.Body)
+			var broken error
+			one.body, broken = io.ReadAll(request.Body)
+			one.whole = broken == nil
 		}
 		// What was read ahead is the next request's, which nobody sends before we have
 		// answered, unless it was smuggled; then it shall be seen.

@@ -472,6 +472,9 @@ func (r *rig) sendRaw(t tester, text string, quiet time.Duration) []*answer {
 		if err != nil {
 			break
 		}
+		if a.StatusCode < 200 && a.StatusCode != http.StatusSwitchingProtocols {
+			continue // what only informs
+		}
 		answers = append(answers, a)
 		r.last = a
 		t.Logf("raw %.60q: %s, X-Loginwall %q", text, a.Status, a.Header.Get("X-Loginwall"))
