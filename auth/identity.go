@@ -42,7 +42,7 @@ func (id *Identity) UserID() UserID {
 	return UserID(encodeID(sum[:16]))
 }
 
-var idEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+var idEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding) //nolint:gochecknoglobals // a table
 
 func encodeID(b []byte) string { return idEncoding.EncodeToString(b) }
 

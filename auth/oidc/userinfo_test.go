@@ -3,6 +3,7 @@ package oidc_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -29,10 +30,7 @@ func TestUserinfo(t *testing.T) {
 		"sub": subject, "email": "alice@example.com", "email_verified": true, "name": "Alice", "groups": []string{"sre"}, "hd": "example.com",
 	}
 	with := func(edit func(map[string]any)) string {
-		claims := map[string]any{}
-		for name, value := range full {
-			claims[name] = value
-		}
+		claims := maps.Clone(full)
 		edit(claims)
 		return reply(claims)
 	}
