@@ -139,7 +139,8 @@ func (h *Handler) serve(x *exchange) {
 	}
 	x.record.RequestID = observe.RequestID(trustedID)
 	if from.Hint != "" {
-		h.Log.Warn("not believed", slog.String("hint", from.Hint))
+		h.Log.Warn("X-Forwarded headers of a peer that trusted_proxies does not name are not believed: name it there if it is your proxy",
+			slog.String("peer", from.Hint))
 	}
 
 	switch {
@@ -232,7 +233,8 @@ func (h *Handler) refuse(x *exchange, d gate.Decision) {
 		return
 	}
 	x.isUser(d.Denied())
-	h.Metrics.Denied(string(d.Reason()))
+	x.record.Reason = string(d.Reason())
+	h.Metrics.Denied(x.record.Reason)
 	h.Auth.Deny(&x.out, x.r, x.client(), d)
 }
 
