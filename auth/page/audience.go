@@ -49,7 +49,8 @@ func AudienceOf(r *http.Request) Audience {
 			return Navigation
 		}
 	}
-	for _, name := range []string{"X-Requested-With", "Authorization", "Upgrade"} {
+	// A front proxy that asks about a WebSocket may have taken its Upgrade off.
+	for _, name := range []string{"X-Requested-With", "Authorization", "Upgrade", "Sec-Websocket-Key"} {
 		if r.Header.Get(name) != "" {
 			return Program
 		}

@@ -63,6 +63,7 @@ func TestAudienceOf(t *testing.T) {
 		{"jQuery", "GET", header("Accept", "text/html, */*", "X-Requested-With", "XMLHttpRequest"), page.Program},
 		{"git", "GET", header("Accept", "*/*", "Authorization", "Basic Zm9vOmJhcg=="), page.Program},
 		{"an old WebSocket", "GET", header("Upgrade", "websocket", "Connection", "Upgrade"), page.Program},
+		{"an old WebSocket, behind a front proxy", "GET", header("Sec-Websocket-Key", "x"), page.Program},
 		{"an upgrade of insecure requests is none", "GET", header("Upgrade-Insecure-Requests", "1"), page.TopNavigation},
 
 		{"a form of an old browser", "POST", header("Accept", "text/html,*/*;q=0.8", "Content-Type", form), page.Navigation},
