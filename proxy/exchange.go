@@ -93,13 +93,11 @@ func (x *exchange) finish() {
 		}
 	}
 	switch {
-	case errors.Is(cause, errRevoked), errors.Is(cause, errExpired):
-		x.record.Outcome = observe.Ended
-	case cause != nil, failure != nil && x.r.Context().Err() != nil:
-		x.record.Outcome = observe.Canceled
-	}
-	if cause != nil {
+	case cause != nil:
+		x.record.Outcome, x.record.Reason = whyCut(cause)
 		failure = http.ErrAbortHandler
+	case failure != nil && x.r.Context().Err() != nil:
+		x.record.Outcome = observe.Canceled
 	}
 	if !x.silent {
 		x.account()

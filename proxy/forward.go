@@ -119,8 +119,9 @@ func (h *Handler) ourOrigin(r *http.Request) bool {
 
 func (h *Handler) crossOrigin(x *exchange) {
 	x.answerOurselves()
-	h.Metrics.Denied("cross_origin")
-	h.Pages.Render(&x.out, x.r, x.record.RequestID, page.Denied{Email: x.record.User, Reason: "cross_origin"})
+	x.record.Reason = "cross_origin"
+	h.Metrics.Denied(x.record.Reason)
+	h.Pages.Render(&x.out, x.r, x.record.RequestID, page.Denied{Email: x.record.User, Reason: x.record.Reason})
 }
 
 // rewrite rebuilds the outbound request. Its header begins with what is left of the
@@ -278,6 +279,7 @@ func upstreamFailed(_ http.ResponseWriter, outreq *http.Request, err error) {
 func (x *exchange) upstreamBroke(err error) page.Problem {
 	problem, kind := failure(err)
 	if cause := context.Cause(x); cause == nil || errors.Is(cause, errInformational) {
+		x.record.Reason = kind
 		x.h.Metrics.UpstreamError(kind)
 		x.h.Log.Warn("upstream failed", slog.String("request_id", x.record.RequestID),
 			slog.String("kind", kind), slog.Any("error", err))

@@ -288,7 +288,7 @@ func TestBYP048DeniedByPolicy(t *testing.T) {
 	if !r.metric(`loginwall_denials_total{reason="domain"} 4`) {
 		t.Error("denials are not counted")
 	}
-	if !strings.Contains(r.access.String(), `"user":"mallory@evil.test"`) || !strings.Contains(r.access.String(), `"outcome":"denied"`) {
+	if !strings.Contains(r.access.String(), `"user":"mallory@evil.test"`) || !strings.Contains(r.access.String(), `"reason":"domain","outcome":"denied"`) {
 		t.Errorf("log: %s", r.access)
 	}
 }

@@ -22,6 +22,19 @@ var (
 	errDraining = errors.New("the wall stops")
 )
 
+// whyCut says so in the log.
+func whyCut(cause error) (observe.Outcome, string) {
+	switch {
+	case errors.Is(cause, errRevoked):
+		return observe.Ended, "revoked"
+	case errors.Is(cause, errExpired):
+		return observe.Ended, "expired"
+	case errors.Is(cause, errStalled):
+		return observe.Canceled, "stalled"
+	}
+	return observe.Canceled, "draining"
+}
+
 const (
 	// tick is how often Live looks for what has expired or stands still.
 	tick = 250 * time.Millisecond

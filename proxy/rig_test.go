@@ -329,17 +329,27 @@ func newConnApp(t testing.TB, answer func(conn net.Conn, request string)) *rawAp
 	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	must(t, err)
 	a := &rawApp{url: &url.URL{Scheme: "http", Host: l.Addr().String()}, answer: answer}
-	var conns sync.WaitGroup
-	t.Cleanup(func() { l.Close(); conns.Wait() })
-	conns.Go(func() {
+	var serving sync.WaitGroup
+	var open []net.Conn // guarded by a.mu
+	t.Cleanup(func() {
+		l.Close()
+		a.mu.Lock()
+		for _, conn := range open {
+			conn.Close()
+		}
+		a.mu.Unlock()
+		serving.Wait()
+	})
+	serving.Go(func() {
 		for {
 			conn, err := l.Accept()
 			if err != nil {
 				return
 			}
-			closing := make(chan struct{})
-			t.Cleanup(func() { conn.Close(); <-closing })
-			go func() { defer close(closing); a.serve(conn) }()
+			a.mu.Lock()
+			open = append(open, conn)
+			a.mu.Unlock()
+			serving.Go(func() { a.serve(conn) })
 		}
 	})
 	return a

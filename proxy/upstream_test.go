@@ -105,6 +105,25 @@ func TestAnUntrustedUpstreamCertificateIsRefused(t *testing.T) {
 	}
 }
 
+// An upstream that would speak HTTP/2 gets its WebSockets over HTTP/1.1, where they
+// can be asked for.
+func TestWebSocketsToATLSUpstream(t *testing.T) {
+	app := httptest.NewUnstartedServer(echo(t))
+	app.EnableHTTP2 = true
+	app.StartTLS()
+	defer app.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(app.Certificate())
+	u, err := url.Parse(app.URL)
+	must(t, err)
+	r := newRig(t, u, setup{upstream: func(c *proxy.UpstreamConfig) { c.RootCAs = roots }})
+	cookie := r.signIn(alice)
+	if res, body := r.get(cookie, "/"); res.StatusCode != 200 || body != "no upgrade" {
+		t.Errorf("%d %s", res.StatusCode, body)
+	}
+	_ = r.mustWebSocket(cookie).CloseNow()
+}
+
 // A gRPC call is HTTP/2 from end to end, with both bodies open at once and a
 // status in the trailer.
 func TestGRPCShapedCalls(t *testing.T) {

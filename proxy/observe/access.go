@@ -40,7 +40,10 @@ type Record struct {
 	// User and UserID are empty for requests without a session.
 	User, UserID string
 	// Rule is the rule that decided, in words.
-	Rule    string
+	Rule string
+	// Reason is a fixed word for why it did not go well: that of the policy, or what
+	// was wrong with the upstream. Mostly it is empty.
+	Reason  string
 	Outcome Outcome
 }
 
@@ -81,7 +84,7 @@ func (l *AccessLog) Log(r *Record) {
 }
 
 func (l *AccessLog) logText(r *Record) {
-	attrs := make([]slog.Attr, 0, 16)
+	attrs := make([]slog.Attr, 0, 17)
 	attrs = append(attrs,
 		slog.String("request_id", r.RequestID),
 		slog.String("method", plainText(r.Method, maxMethod)),
@@ -99,6 +102,9 @@ func (l *AccessLog) logText(r *Record) {
 	}
 	if r.Rule != "" {
 		attrs = append(attrs, slog.String("rule", plainText(r.Rule, maxHost)))
+	}
+	if r.Reason != "" {
+		attrs = append(attrs, slog.String("reason", plainText(r.Reason, maxMethod)))
 	}
 	attrs = append(attrs, slog.String("outcome", r.Outcome.String()), slog.String("user_agent", plainText(r.Agent, maxAgent)))
 	l.text.LogAttrs(context.Background(), slog.LevelInfo, "request", attrs...)
@@ -131,6 +137,9 @@ func (r *Record) appendJSON(b []byte) []byte {
 	}
 	if r.Rule != "" {
 		b = appendField(b, "rule", r.Rule, maxHost)
+	}
+	if r.Reason != "" {
+		b = appendField(b, "reason", r.Reason, maxMethod)
 	}
 	b = appendField(b, "outcome", r.Outcome.String(), maxMethod)
 	b = appendField(b, "user_agent", r.Agent, maxAgent)

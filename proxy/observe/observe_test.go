@@ -133,7 +133,7 @@ func record() *observe.Record {
 		Method:    "GET", Host: "tool.example.com", Path: "/a%2Fb//c", Status: 200, Bytes: 1024,
 		Duration: 1500 * time.Microsecond, Upstream: time.Millisecond,
 		Client: "203.0.113.7", Agent: "Mozilla/5.0",
-		User: "alice@example.com", UserID: "abcdefghijklmnopqrstuvwxyz", Rule: "routes[1] /admin/",
+		User: "alice@example.com", UserID: "abcdefghijklmnopqrstuvwxyz", Rule: "routes[1] /admin/", Reason: "why",
 		Outcome: observe.Proxied,
 	}
 }
@@ -144,7 +144,7 @@ func TestAccessLogLine(t *testing.T) {
 	want := `{"time":"2026-11-22T09:00:00.123Z","level":"INFO","msg":"request",` +
 		`"request_id":"0af7651916cd43dd8448eb211c80319c","method":"GET","host":"tool.example.com","path":"/a%2Fb//c",` +
 		`"status":200,"bytes":1024,"duration_ms":1.500,"upstream_ms":1.000,"client":"203.0.113.7",` +
-		`"user":"alice@example.com","user_id":"abcdefghijklmnopqrstuvwxyz","rule":"routes[1] /admin/",` +
+		`"user":"alice@example.com","user_id":"abcdefghijklmnopqrstuvwxyz","rule":"routes[1] /admin/","reason":"why",` +
 		`"outcome":"proxied","user_agent":"Mozilla/5.0"}` + "\n"
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Error(diff)
@@ -202,7 +202,7 @@ func checkLine(t *testing.T, r *observe.Record) {
 		if err := json.Unmarshal([]byte(line), &got); err != nil {
 			t.Fatalf("%v in %q", err, line)
 		}
-		if got["msg"] != "request" || len(got) != 17 {
+		if got["msg"] != "request" || len(got) != 18 {
 			t.Errorf("fields %v", got)
 		}
 		if want := string([]rune(r.Path)); len(r.Path) <= 2048 && got["path"] != want {

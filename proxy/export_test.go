@@ -1,0 +1,7 @@
+package proxy
+
+// For the fuzzers.
+var (
+	StripCookies = stripCookies
+	SetsOurs     = setsOurs
+)
