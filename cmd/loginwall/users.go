@@ -22,7 +22,7 @@ import (
 // openStore opens the store that the configuration names, beside a wall that may
 // be running; it never creates one.
 func (p *program) openStore(ctx context.Context) (*store.Store, error) {
-	cfg, err := p.load()
+	cfg, _, err := p.read() // what is odd about the rules is for check and serve to say
 	if err != nil {
 		return nil, err
 	}
