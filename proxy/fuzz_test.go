@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"bufio"
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -106,9 +107,15 @@ func FuzzBYP041(f *testing.F) {
 			t.Skip("no request")
 		}
 		req.RemoteAddr = "127.0.0.1:1"
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		req = req.WithContext(ctx)
 		before := len(app.requests())
 		w := httptest.NewRecorder()
 		r.handler.ServeHTTP(w, req)
+		if ctx.Err() != nil {
+			t.Errorf("%q: no answer", target)
+		}
 		if len(app.requests()) == before {
 			if w.Code == http.StatusOK && target != "/_auth/login" && target != "/_auth/logout" && !strings.HasPrefix(target, "/_auth/healthz") {
 				t.Errorf("%q: an answer out of nothing", target)
