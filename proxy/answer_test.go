@@ -375,3 +375,32 @@ func TestAnEarlyAnswerDoesNotBreakTheUpload(t *testing.T) {
 		t.Errorf("rest %q, %v", rest, err)
 	}
 }
+
+func TestAClientThatGoesAwayIsNoFailureOfTheApp(t *testing.T) {
+	arrived, canceled := make(chan struct{}), make(chan struct{})
+	app := newApp(t, func(_ http.ResponseWriter, r *http.Request) {
+		close(arrived)
+		<-r.Context().Done()
+		close(canceled)
+	})
+	r := newRig(t, app, setup{})
+	conn := r.dial()
+	_, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: app.test\r\nCookie: "+r.signIn(alice)+"\r\n\r\n")
+	must(t, err)
+	<-arrived
+	conn.Close()
+	select {
+	case <-canceled:
+	case <-time.After(patience):
+		t.Fatal("the app goes on")
+	}
+	eventually(t, "the log says so", func() bool {
+		return strings.Contains(r.access.String(), `"status":499,`) && strings.Contains(r.access.String(), `"outcome":"canceled"`)
+	})
+	if log := r.log.String(); log != "" {
+		t.Errorf("log: %s", log)
+	}
+	if r.metric(`loginwall_upstream_errors_total{kind="closed"} 1`) {
+		t.Error("counted as the app's")
+	}
+}
