@@ -41,6 +41,7 @@ func with(fields ...string) string {
 // Whatever names a header has, and wherever it stands, it tells the app of nobody
 // but the one who signed in. The oracle looks at each request that arrives.
 func TestAttackHeaders(t *testing.T) {
+	t.Parallel()
 	r := startWall(t, "https://app.test", basics+`
 routes:
   - {path: /public/, access: public}

@@ -49,6 +49,7 @@ func (r *rig) stopped(t *testing.T, raws []string, also ...int) {
 // Nobody gets past the wall by what they ask for, and how: no path, method, host,
 // form of the target or version of the protocol has a door of its own.
 func TestAttackPaths(t *testing.T) {
+	t.Parallel()
 	walls := map[string]*rig{"without routes": startWall(t, "", basics), "with routes": startWall(t, "https://app.test", routed)}
 	for _, r := range walls {
 		r.as("alice").signIn(t, "alice@example.com", "/")
@@ -440,6 +441,7 @@ func TestAttackPaths(t *testing.T) {
 
 // An error on the way is a refusal, never a way in.
 func TestAttackFaults(t *testing.T) {
+	t.Parallel()
 	r := startWall(t, "", routed+"\nsession: {max_feed_age: 1s}\n")
 	r.as("alice").signIn(t, "alice@example.com", "/")
 
