@@ -222,7 +222,9 @@ func (d *decoder) checkAddresses(c *Config) {
 }
 
 // listensOnSocket tells whether peers may come without an address.
-func (c *Config) listensOnSocket() bool { return strings.HasPrefix(c.Listen, "unix:") }
+func (c *Config) listensOnSocket() bool {
+	return strings.HasPrefix(c.Listen, "unix:") || c.Listen == ListenSystemd
+}
 
 // A keyedUpstream is an upstream with the key that names it.
 type keyedUpstream struct {

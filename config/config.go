@@ -112,7 +112,8 @@ type Config struct {
 
 	// Where the wall listens, host:port. Without a host: on every address of this
 	// machine. Or unix:/path for a socket, which has the mode 0660: the user and
-	// the group of the wall may connect. A change needs a restart.
+	// the group of the wall may connect. Or systemd, for the sockets of a .socket
+	// unit, as in deploy/systemd. A change needs a restart.
 	Listen string `yaml:"listen" kind:"listen" reload:"restart" default:":8080"`
 
 	// Where /livez, /readyz and /metrics are served; "off" turns them off. They
@@ -419,6 +420,9 @@ func (u Upstream) String() string {
 	}
 	return string(u.Kind)
 }
+
+// ListenSystemd is the Listen that leaves the sockets to systemd.
+const ListenSystemd = "systemd"
 
 // A Peer is who may be at the other end of a connection: an address of the
 // networks in Prefix or, if Unix, whoever connected to a socket. The zero value is

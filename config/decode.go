@@ -353,7 +353,12 @@ func (d *decoder) fromFile(key string, n *yaml.Node, v reflect.Value) {
 	if !ok {
 		return
 	}
-	data, mode, ok := d.named(key, d.resolve(text), maxSecretFile)
+	path, err := d.path(text)
+	if err != nil {
+		d.fault(at(n), key, "the value", err, true)
+		return
+	}
+	data, mode, ok := d.named(key, path, maxSecretFile)
 	if !ok {
 		return
 	}

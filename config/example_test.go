@@ -28,7 +28,7 @@ const exampleHead = `# loginwall.yaml: every key, what it means, and its default
 #
 # Durations are a number with a unit: 90s, 15m, 168h. A whole value may be ${NAME},
 # for an environment variable that must not be empty. Relative paths start in the
-# folder of this file.
+# folder of this file; credential:NAME is a file that systemd loads (LoadCredential=).
 `
 
 // smallest is the smallest useful file: what is not commented out.

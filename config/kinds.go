@@ -83,7 +83,7 @@ func (d *decoder) word(kind, text string) (string, error) {
 		if err := parseLine(text); err != nil {
 			return "", err
 		}
-		return d.resolve(text), nil
+		return d.path(text)
 	case "group":
 		if text == "*" {
 			return "", fault{what: "is no group", do: "name each group; allow.everyone: true lets in every account"}
@@ -114,6 +114,32 @@ func (d *decoder) word(kind, text string) (string, error) {
 }
 
 var wordText = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$`)
+
+// path returns that of a file that stands in the configuration, which is one
+// of systemd's credentials when it is written credential:NAME. Those lie in a
+// folder that only the service can read, and that only its environment tells.
+func (d *decoder) path(text string) (string, error) {
+	name, ok := strings.CutPrefix(text, "credential:")
+	if !ok {
+		return d.resolve(text), nil
+	}
+	if !credentialName.MatchString(name) {
+		return "", fault{what: "is not the name of a credential", do: "as in credential:google_client_secret"}
+	}
+	folder := ""
+	if d.env != nil {
+		folder, _ = d.env("CREDENTIALS_DIRECTORY")
+	}
+	if !filepath.IsAbs(folder) {
+		return "", fault{
+			what: "names a credential, but systemd gave this process none",
+			do:   "LoadCredential= in the unit; in a shell CREDENTIALS_DIRECTORY=/run/credentials/loginwall.service",
+		}
+	}
+	return filepath.Join(folder, name), nil
+}
+
+var credentialName = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]{0,200}$`)
 
 func (d *decoder) resolve(path string) string {
 	if filepath.IsAbs(path) {
@@ -530,8 +556,11 @@ func (d *decoder) parseSocket(path string) (string, error) {
 	return full, nil
 }
 
-// parseListen returns host:port, or unix: with an absolute path behind it.
+// parseListen returns host:port, unix: with an absolute path behind it, or systemd.
 func (d *decoder) parseListen(text string) (string, error) {
+	if text == ListenSystemd {
+		return text, nil
+	}
 	path, ok := strings.CutPrefix(text, "unix:")
 	if !ok {
 		return parseAddress(text)

@@ -226,7 +226,9 @@ func (d *decoder) named(key, path string, limit int64) ([]byte, fs.FileMode, boo
 		do := ""
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			do = "a relative path starts in " + d.folder
+			if do = "a relative path starts in " + d.folder; !strings.HasPrefix(path, d.folder) {
+				do = ""
+			}
 		case errors.Is(err, fs.ErrPermission):
 			do = "make the user that runs the wall its owner"
 		}

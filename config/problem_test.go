@@ -67,11 +67,13 @@ func TestProblems(t *testing.T) {
 6: session.colour: unknown key (keys here: max_age, idle_timeout, login_timeout, key_file, old_key_files, max_feed_age)
 7: gogle: unknown key (did you mean google?)`,
 		},
-		{"keys of later", smallestFile + "tls: {acme: true}\nlisten: systemd\nops_listen: unix:/run/ops.sock\nstore: postgres://u:pw@db/wall\n", `
+		{"keys of later", smallestFile + "tls: {acme: true}\nops_listen: unix:/run/ops.sock\nstore: postgres://u:pw@db/wall\n", `
 8: tls: is not in this version (end TLS in front of the wall, and name that hop in trusted_proxies)
-9: listen: "systemd" is not in this version (as in :8080, or 127.0.0.1:8080 for this machine alone)
-10: ops_listen: "unix:/run/ops.sock" is not in this version (as in :8080, or 127.0.0.1:8080 for this machine alone)
-11: store: the value is a kind of store that is not in this version (as in sqlite:loginwall.db)`},
+9: ops_listen: "unix:/run/ops.sock" is not in this version (as in :8080, or 127.0.0.1:8080 for this machine alone)
+10: store: the value is a kind of store that is not in this version (as in sqlite:loginwall.db)`},
+		{"credentials", strings.Replace(smallestFile, "client_secret: s3cr3t-of-google", "client_secret_file: credential:google", 1) + "session: {key_file: credential:../key}\n", `
+5: google.client_secret_file: the value names a credential, but systemd gave this process none (LoadCredential= in the unit; in a shell CREDENTIALS_DIRECTORY=/run/credentials/loginwall.service)
+8: session.key_file: the value is not the name of a credential (as in credential:google_client_secret)`},
 		{"sockets", strings.Replace(smallestFile, "http://127.0.0.1:3000", "unix:/run/wall.sock", 1) + "listen: unix:/run//wall.sock\n", `
 2: upstream: is the wall itself, by listen (name the address of the app)`},
 		{"paths of sockets", smallestFile + "listen: unix:/run/wall/\n", `

@@ -13,6 +13,7 @@ have jupyter-notebook jupyter-notebook
 have radicale radicale
 have node nodejs
 have npm npm
+have systemd-analyze systemd
 
 if ((${#missing[@]})); then
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then

@@ -13,7 +13,11 @@ import (
 	"github.com/loginwall/loginwall/config"
 )
 
-const healthcheckTimeout = 5 * time.Second
+const (
+	healthcheckTimeout = 5 * time.Second
+	// healthEndpoint is on the serving port.
+	healthEndpoint = "/_auth/healthz"
+)
 
 func (p *program) healthcheckCommand() *cobra.Command {
 	c := &cobra.Command{
@@ -33,13 +37,20 @@ func (p *program) healthcheckCommand() *cobra.Command {
 }
 
 func healthcheck(ctx context.Context, cfg *config.Config) error {
-	address, endpoint := cfg.OpsListen, "/readyz"
-	if address == "" {
-		address, endpoint = cfg.Listen, "/_auth/healthz"
-	}
-	network, address := socketOrTCP(address)
 	ctx, cancel := context.WithTimeout(ctx, healthcheckTimeout)
 	defer cancel()
+	if cfg.OpsListen != "" {
+		return probe(ctx, "tcp", cfg.OpsListen, "/readyz")
+	}
+	if cfg.Listen == config.ListenSystemd {
+		return cfg.Problem("listen", "only systemd knows the address", "healthcheck needs ops_listen; systemd's own watchdog needs neither")
+	}
+	network, address := socketOrTCP(cfg.Listen)
+	return probe(ctx, network, address, healthEndpoint)
+}
+
+// probe asks the wall that listens at the address whether it is ready.
+func probe(ctx context.Context, network, address, endpoint string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+endpoint, nil)
 	if err != nil {
 		return fmt.Errorf("ask the wall: %w", err)

@@ -9,6 +9,8 @@ import (
 	"os"
 	"strings"
 	"syscall"
+
+	"github.com/loginwall/loginwall/config"
 )
 
 // socketMode lets the user and the group of the wall connect to its socket, so
@@ -21,6 +23,18 @@ func socketOrTCP(address string) (network, rest string) {
 		return "unix", path
 	}
 	return "tcp", address
+}
+
+// listeners opens what the configuration's listen says.
+func (p *program) listeners(ctx context.Context, address string) ([]net.Listener, error) {
+	if address == config.ListenSystemd {
+		return p.activated()
+	}
+	l, err := listen(ctx, address)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", address, err)
+	}
+	return []net.Listener{l}, nil
 }
 
 // listen listens on host:port or unix:/path. A socket's file goes when its
@@ -45,12 +59,7 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 }
 
 func listenUnix(ctx context.Context, path string) (net.Listener, error) {
-	// The mode that the socket has when it is bound is the most that its file gets
-	// (Linux; elsewhere this does nothing): so the file is at no time open to more
-	// users, whatever the umask.
-	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		return c.Control(func(fd uintptr) { _ = syscall.Fchmod(int(fd), socketMode) })
-	}}
+	lc := net.ListenConfig{Control: bindWithMode}
 	l, err := lc.Listen(ctx, "unix", path)
 	if err != nil {
 		return nil, err

@@ -80,6 +80,8 @@ func writeFile(h hash.Hash, name string) {
 
 // reload puts a new site in force, whole, or leaves the old one, whole.
 func (w *wall) reload(ctx context.Context) {
+	w.notify(stateReloading)
+	defer w.notify(stateReady) // with the old configuration, too
 	before := w.site.Load()
 	cfg, warnings, err := config.Load(before.cfg.File(), w.program.env)
 	var next *site

@@ -43,27 +43,29 @@ func (p *program) serve(ctx context.Context, cfg *config.Config, warnings []conf
 	defer w.close()
 	w.warn(ctx, warnings)
 
-	listener, err := listen(ctx, cfg.Listen)
+	listeners, err := p.listeners(ctx, cfg.Listen)
 	if err != nil {
-		return fmt.Errorf("listen on %s: %w", cfg.Listen, err)
+		return err
 	}
 	main := w.server(w, cfg)
 	speakHTTP2(main)
 	servers := []*http.Server{main}
-	failed := make(chan error, 2)
-	go func() { failed <- main.Serve(proxy.GuardWrites(listener, cfg.Timeouts.Stall, p.now)) }()
+	failed := make(chan error, len(listeners)+1)
+	for _, l := range listeners {
+		go func() { failed <- main.Serve(proxy.GuardWrites(l, cfg.Timeouts.Stall, p.now)) }()
+	}
 
 	if cfg.OpsListen != "" {
 		opsListener, err := listen(ctx, cfg.OpsListen)
 		if err != nil {
-			listener.Close()
+			closeAll(listeners)
 			return fmt.Errorf("listen on %s (ops_listen): %w", cfg.OpsListen, err)
 		}
 		ops := w.server(observe.Ops(w.metrics, w.ready), cfg)
 		servers = append(servers, ops)
 		go func() { failed <- ops.Serve(opsListener) }()
 	}
-	w.log.InfoContext(ctx, "serving", slog.String("public_url", cfg.PublicURL.String()), slog.String("listen", listener.Addr().String()),
+	w.log.InfoContext(ctx, "serving", slog.String("public_url", cfg.PublicURL.String()), slog.String("listen", addresses(listeners)),
 		slog.String("upstream", cfg.Upstream.String()), slog.String("redirect_uri", redirectURI(cfg)), slog.String("version", version()))
 
 	hangup := make(chan os.Signal, 1)
@@ -71,6 +73,13 @@ func (p *program) serve(ctx context.Context, cfg *config.Config, warnings []conf
 	defer signal.Stop(hangup)
 	go w.followFiles(ctx, hangup)
 
+	w.notify(stateReady)
+	if every := p.watchdogInterval(); every > 0 {
+		at := listeners[0].Addr()
+		w.run(func(ctx context.Context) {
+			w.watchdog(ctx, every, func(ctx context.Context) error { return probe(ctx, at.Network(), at.String(), healthEndpoint) })
+		})
+	}
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve: %w", err)
@@ -117,6 +126,7 @@ func headerBytes(limit int) int {
 func (w *wall) drain(servers []*http.Server) error {
 	cfg := w.site.Load().cfg
 	w.draining.Store(true)
+	w.notify(stateStopping)
 	w.log.Info("draining", slog.String("delay", cfg.Timeouts.DrainDelay.String()), slog.String("limit", cfg.Timeouts.Drain.String()))
 	time.Sleep(cfg.Timeouts.DrainDelay)
 
