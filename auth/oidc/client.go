@@ -49,7 +49,9 @@ func newClient(c *Config) *client {
 	}
 	cl := &client{now: c.Now, observe: c.Observe}
 	cl.http = &http.Client{
-		Timeout:       callTimeout,
+		// Behind an exchange's own deadline, which is to be the one that ends it: x/oauth2
+		// hides why a body could not be read.
+		Timeout:       callTimeout + 500*time.Millisecond,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &guard{note: cl.noteDate, base: &http.Transport{
 			Proxy:                  http.ProxyFromEnvironment,
