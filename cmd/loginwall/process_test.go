@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -107,4 +108,30 @@ func (j jar) attempts() int {
 		}
 	}
 	return n
+}
+
+// endTraced ends a wall that runs under strace, which keeps signals for itself.
+func endTraced(t *testing.T, c *child) {
+	t.Helper()
+	check(t, exec.Command("pkill", "-TERM", "-P", fmt.Sprint(c.cmd.Process.Pid)).Run()) //nolint:gosec // a test's own
+	<-c.ended
+	check(t, c.err)
+}
+
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	check(t, err)
+	return string(text)
+}
+
+// lastLine returns the last line of a log that holds a text.
+func lastLine(log, text string) (found bool, line string) {
+	i := strings.LastIndex(log, text)
+	if i < 0 {
+		return false, ""
+	}
+	start := strings.LastIndexByte(log[:i], '\n') + 1
+	line, _, _ = strings.Cut(log[start:], "\n")
+	return true, line
 }
