@@ -31,29 +31,26 @@ import (
 	"github.com/loginwall/loginwall/auth/page"
 )
 
-// TestAccessible holds every page that we show against axe-core, the checker that
-// most audits use, in light and in dark, and against a screen of 320 pixels (WCAG
-// 2.2, 1.4.10). With LOOK=FOLDER it leaves pictures of all of them there.
-func TestAccessible(t *testing.T) {
+// testAccessible holds every page that we show against axe-core, the checker that
+// most audits use, and against a screen of 320 pixels (WCAG 2.2, 1.4.10). With
+// LOOK=FOLDER it leaves pictures of all of them there.
+func testAccessible(t *testing.T, browser context.Context, scheme string) {
 	axe, err := os.ReadFile(filepath.Join(repositoryRoot(t), "deploy/peers/node_modules/axe-core/axe.min.js"))
 	if err != nil {
 		missing(t, "axe-core", "deploy/components.sh")
 	}
-	browser := newBrowser(t)
 	gallery := newGallery(t)
 	b := newTab(t, browser)
+	b.scheme(scheme)
 	for name, path := range gallery.pages {
-		b.do("a phone", chromedp.EmulateViewport(320, 640))
+		b.do("a small phone", chromedp.EmulateViewport(320, 640))
 		b.open(gallery.url + path)
 		b.until("the page fits: "+name, `document.documentElement.scrollWidth <= 320`)
 		b.do("load axe", chromedp.Evaluate[chromedp.Void](string(axe)))
-		for _, scheme := range []string{"light", "dark"} {
-			b.scheme(scheme)
-			for _, violation := range b.audit() {
-				t.Errorf("%s in %s: %s", name, scheme, violation)
-			}
-			b.picture(name, scheme)
+		for _, violation := range b.audit() {
+			t.Errorf("%s: %s", name, violation)
 		}
+		b.picture(name + "-" + scheme)
 	}
 }
 
@@ -86,7 +83,7 @@ func (b *tab) audit() []string {
 }
 
 // picture leaves pictures for people, if they asked for them.
-func (b *tab) picture(name, scheme string) {
+func (b *tab) picture(name string) {
 	b.t.Helper()
 	folder := os.Getenv("LOOK")
 	if folder == "" {
@@ -98,7 +95,7 @@ func (b *tab) picture(name, scheme string) {
 		if err != nil {
 			b.t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(folder, name+"-"+device+"-"+scheme+".png"), png, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(folder, name+"-"+device+".png"), png, 0o644); err != nil {
 			b.t.Fatal(err)
 		}
 	}
@@ -192,7 +189,7 @@ func everyView(t *testing.T) map[string]page.View {
 		views["error-"+m[1]] = page.Error{Problem: page.Problem(m[1])}
 	}
 	if len(views) < 30 {
-		t.Fatal(fmt.Sprintf("only %d views were found", len(views)))
+		t.Fatalf("only %d views were found", len(views))
 	}
 	return views
 }
