@@ -229,8 +229,8 @@ func overlongLen(s string) int {
 }
 
 // narrow writes in ASCII what some runtimes and file systems take for it:
-// fullwidth forms, look-alikes of separators, and the few letters outside ASCII
-// whose other case is inside.
+// fullwidth forms, look-alikes of separators, blanks of every kind, and the few
+// letters outside ASCII whose other case is inside.
 func narrow(s string) string {
 	if isASCII(s) {
 		return s
@@ -238,10 +238,14 @@ func narrow(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); {
 		r, n := utf8.DecodeRuneInString(s[i:])
-		if r == utf8.RuneError {
-			b.WriteString(s[i : i+n]) // as it is: strings.Map would write three bytes
-		} else {
+		switch {
+		case r != utf8.RuneError:
 			b.WriteRune(narrowRune(r))
+		case s[i] == 0x85 || s[i] == 0xa0:
+			// Blanks of Latin-1, at which Python's http.server splits the request line.
+			b.WriteByte(' ')
+		default:
+			b.WriteString(s[i : i+n]) // as it is: strings.Map would write three bytes
 		}
 		i += n
 	}
@@ -258,7 +262,7 @@ func narrowRune(r rune) rune {
 		return '/'
 	case strings.ContainsRune("\u2216\u29f5\u29f9\ufe68", r):
 		return '\\'
-	case r == 0x3000:
+	case r >= utf8.RuneSelf && unicode.IsSpace(r):
 		return ' '
 	}
 	if other := unicode.ToLower(unicode.ToUpper(r)); other < utf8.RuneSelf {
