@@ -31,7 +31,7 @@ func command(t *testing.T, file string, args ...string) string {
 }
 
 func tryCommand(file string, args ...string) (string, error) {
-	cmd := exec.Command("loginwall", append(args, "--config", file)...) //nolint:gosec // a test's own
+	cmd := exec.Command(wallBinary(), append(args, "--config", file)...) //nolint:gosec // a test's own
 	var out, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &stderr
 	if err := cmd.Run(); err != nil {

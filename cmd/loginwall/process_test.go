@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"os"
@@ -39,7 +40,7 @@ func (r *rig) writeTo(t *testing.T, file, config string) string {
 // under. However the wall ends, its log must hold no secret and no panic.
 func (r *rig) serve(t *testing.T, file string, prefix ...string) *child {
 	t.Helper()
-	args := append(prefix, "loginwall", "serve", "--config", file)
+	args := append(prefix, wallBinary(), "serve", "--config", file)
 	c := startChild(t, exec.Command(args[0], args[1:]...)) //nolint:gosec // a test's own
 	t.Cleanup(func() {
 		c.kill()
@@ -48,6 +49,10 @@ func (r *rig) serve(t *testing.T, file string, prefix ...string) *child {
 	r.awaitServing(t)
 	return c
 }
+
+// wallBinary is the wall: what a build made, where LOGINWALL names it, as for figures, or
+// else this test's own.
+func wallBinary() string { return cmp.Or(os.Getenv("LOGINWALL"), "loginwall") }
 
 // serveReady is serve until logins can begin.
 func (r *rig) serveReady(t *testing.T, file string, prefix ...string) *child {
