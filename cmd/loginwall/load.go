@@ -73,6 +73,22 @@ func compile(cfg *config.Config) (*policy.Policy, error) {
 	return compiled, err
 }
 
+// sound tells what is wrong with the file that only its users can see, as far as
+// that takes nothing but reading: a start that fails for it leaves no store behind.
+func (p *program) sound(cfg *config.Config) error {
+	if _, err := compile(cfg); err != nil {
+		return err
+	}
+	if _, err := newTeller(cfg, nil, p.now); err != nil {
+		return err
+	}
+	if cfg.Session.KeyFile == "" {
+		return nil
+	}
+	_, _, err := ring(cfg, false)
+	return err
+}
+
 // ring makes the key ring of the files that the configuration names, or of the
 // key beside the embedded store. Only serve and demo set create.
 func ring(cfg *config.Config, create bool) (r *seal.Ring, fresh bool, err error) {

@@ -55,6 +55,9 @@ type wall struct {
 // newWall opens the store, reads what was revoked, and puts the first site in
 // force. Nothing is served before all of that has succeeded.
 func (p *program) newWall(ctx context.Context, cfg *config.Config) (_ *wall, err error) {
+	if err := p.sound(cfg); err != nil {
+		return nil, err
+	}
 	w := &wall{program: p}
 	w.level.Set(cfg.Log.Level)
 	w.queue = observe.NewQueue(p.stderr, logQueue, func(lines int64) {
