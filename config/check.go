@@ -18,6 +18,9 @@ func (d *decoder) check(c *Config) {
 	d.checkAllow(c)
 	d.checkHeaders(c)
 	d.checkSession(c)
+	if c.TLS != nil {
+		d.checkTLS(c)
+	}
 	if c.UpstreamTLS.CAFile != "" {
 		c.UpstreamTLS.CAs = d.authorities("upstream_tls.ca_file", c.UpstreamTLS.CAFile)
 		if !slices.ContainsFunc(c.upstreams(), func(u keyedUpstream) bool { return u.Kind == UpstreamHTTPS }) {

@@ -25,6 +25,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"log/slog"
 	"net/netip"
@@ -46,7 +47,8 @@ type Secret = auth.Secret
 //	kind     how a text is read and checked (see kinds.go)
 //	default  the value when the key is absent
 //	example  the value in config.example.yaml, for keys without a default
-//	reload   "restart" for what a running wall does not change
+//	reload   "restart" for what a running wall does not change, "presence" for a
+//	         section that it neither gets nor loses
 //	contents the field that holds what the named file holds
 type Config struct {
 	// The one origin that people type: scheme, host, and a port if it is not the
@@ -115,6 +117,10 @@ type Config struct {
 	// the group of the wall may connect. Or systemd, for the sockets of a .socket
 	// unit, as in deploy/systemd. A change needs a restart.
 	Listen string `yaml:"listen" kind:"listen" reload:"restart" default:":8080"`
+
+	// A certificate of the wall's own, for where nothing in front of it ends TLS. To
+	// begin or to end that needs a restart.
+	TLS *TLS `yaml:"tls" reload:"presence"`
 
 	// Where /livez, /readyz and /metrics are served; "off" turns them off. They
 	// tell no secrets, but are nobody else's business. A change needs a restart.
@@ -188,6 +194,19 @@ type UpstreamTLS struct {
 
 	// CAs is what CAFile holds; nil without one.
 	CAs *x509.CertPool `yaml:"-"`
+}
+
+// TLS is the certificate that browsers get, on every connection to listen.
+type TLS struct {
+	// The certificate (PEM), with those between it and the CA behind it. A new one
+	// is taken when the files have changed; no connection ends for it.
+	CertFile string `yaml:"cert_file" kind:"file" contents:"Certificate" example:"fullchain.pem"`
+
+	// Its private key (PEM), without a password.
+	KeyFile string `yaml:"key_file" kind:"file" example:"privkey.pem"`
+
+	// Certificate is what both files hold.
+	Certificate *tls.Certificate `yaml:"-"`
 }
 
 // A List names people. An empty one names nobody.

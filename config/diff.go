@@ -48,6 +48,8 @@ func diff(out *[]Change, prefix string, restart bool, old, new reflect.Value) {
 		if a.Kind() == reflect.Pointer && isSection(a.Type().Elem()) {
 			if !a.IsNil() && !b.IsNil() {
 				a, b = a.Elem(), b.Elem()
+			} else if f.tag.Get("reload") == "presence" {
+				restart = true
 			}
 		}
 		if a.Kind() == reflect.Struct && isSection(a.Type()) {

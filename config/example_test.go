@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -94,6 +95,11 @@ func inFolder(t *testing.T, folder, text string) string {
 	}
 	for _, name := range []string{"provider-ca.pem", "upstream-ca.pem"} {
 		writeFile(t, filepath.Join(folder, name), testCA, 0o644)
+		text = strings.ReplaceAll(text, name, filepath.Join(folder, name))
+	}
+	pair := newPair(t, "tool.example.com", -time.Hour, time.Hour)
+	for name, data := range map[string]string{"fullchain.pem": pair.cert, "privkey.pem": pair.key} {
+		writeFile(t, filepath.Join(folder, name), data, 0o600)
 		text = strings.ReplaceAll(text, name, filepath.Join(folder, name))
 	}
 	return strings.ReplaceAll(text, "/run/secrets/", folder+"/")

@@ -19,10 +19,12 @@ import (
 
 const (
 	// maxFile bounds the configuration, maxSecretFile a file with one secret or
-	// key, maxCAFile a bundle of certificates (the whole Mozilla list is 220 KiB).
+	// key, maxCAFile a bundle of certificates (the whole Mozilla list is 220 KiB), maxCertFile
+	// a certificate with its chain, or its key.
 	maxFile       = 1 << 20
 	maxSecretFile = 4 << 10
 	maxCAFile     = 4 << 20
+	maxCertFile   = 256 << 10
 )
 
 // source is where a Config came from.

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net/netip"
@@ -77,6 +78,7 @@ func plain(t *testing.T, got, want *config.Config) {
 	opts := cmp.Options{
 		cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".source" }, cmp.Ignore()),
 		cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+		cmp.Comparer(func(a, b *tls.Certificate) bool { return a == b }),
 		cmp.Comparer(func(a, b config.Secret) bool { return a.Reveal() == b.Reveal() }),
 	}
 	if diff := cmp.Diff(want, got, opts); diff != "" {
@@ -162,6 +164,7 @@ session:
 store: sqlite:/var/lib/wall.sqlite
 trusted_proxies: [10.0.0.0/8, 192.168.1.1, "2001:db8::/32", "::ffff:10.1.2.0/120", "fc00::/7", unix]
 listen: unix:wall.sock
+tls: {cert_file: fullchain.pem, key_file: privkey.pem}
 ops_listen: off
 contact: Ask Bjørn
 limits: {header_bytes: 1MiB}
@@ -172,7 +175,7 @@ log: {level: debug, format: text, access: false}
 func TestEveryKey(t *testing.T) {
 	c := mustLoad(t, inFolder(t, t.TempDir(), everyKey))
 	folder := filepath.Dir(c.OIDC.CAFile)
-	if c.UpstreamTLS.CAs == nil || c.OIDC.CAs == nil {
+	if c.UpstreamTLS.CAs == nil || c.OIDC.CAs == nil || c.TLS.Certificate == nil {
 		t.Fatal("the certificates were not read")
 	}
 	plain(t, c, &config.Config{
@@ -209,10 +212,15 @@ func TestEveryKey(t *testing.T) {
 		},
 		Store: config.Store{Path: "/var/lib/wall.sqlite"},
 		TrustedProxies: []config.Peer{
-			{Prefix: netip.MustParsePrefix("10.0.0.0/8")}, {Prefix: netip.MustParsePrefix("192.168.1.1/32")}, {Prefix: netip.MustParsePrefix("2001:db8::/32")},
-			{Prefix: netip.MustParsePrefix("10.1.2.0/24")}, {Prefix: netip.MustParsePrefix("fc00::/7")}, {Unix: true},
+			{Prefix: netip.MustParsePrefix("10.0.0.0/8")},
+			{Prefix: netip.MustParsePrefix("192.168.1.1/32")},
+			{Prefix: netip.MustParsePrefix("2001:db8::/32")},
+			{Prefix: netip.MustParsePrefix("10.1.2.0/24")},
+			{Prefix: netip.MustParsePrefix("fc00::/7")},
+			{Unix: true},
 		},
 		Listen:  "unix:" + filepath.Join(c.Folder(), "wall.sock"),
+		TLS:     &config.TLS{CertFile: filepath.Join(folder, "fullchain.pem"), KeyFile: filepath.Join(folder, "privkey.pem"), Certificate: c.TLS.Certificate},
 		Contact: "Ask Bjørn",
 		Limits:  config.Limits{HeaderBytes: 1 << 20},
 		Timeouts: config.Timeouts{
@@ -223,6 +231,7 @@ func TestEveryKey(t *testing.T) {
 	want := []string{
 		filepath.Join(c.Folder(), "loginwall.yaml"), filepath.Join(folder, "oidc_client_secret"), filepath.Join(folder, "provider-ca.pem"),
 		filepath.Join(folder, "loginwall_key"), filepath.Join(folder, "loginwall_old_key"), filepath.Join(folder, "upstream-ca.pem"),
+		filepath.Join(folder, "fullchain.pem"), filepath.Join(folder, "privkey.pem"),
 	}
 	if diff := cmp.Diff(slices.Sorted(slices.Values(want)), slices.Sorted(slices.Values(c.Files()))); diff != "" {
 		t.Errorf("Files (-want +got):\n%s", diff)

@@ -67,8 +67,8 @@ func TestProblems(t *testing.T) {
 6: session.colour: unknown key (keys here: max_age, idle_timeout, login_timeout, key_file, old_key_files, max_feed_age)
 7: gogle: unknown key (did you mean google?)`,
 		},
-		{"keys of later", smallestFile + "tls: {acme: true}\nops_listen: unix:/run/ops.sock\nstore: postgres://u:pw@db/wall\n", `
-8: tls: is not in this version (end TLS in front of the wall, and name that hop in trusted_proxies)
+		{"keys of later", smallestFile + "tls: {acme: {}}\nops_listen: unix:/run/ops.sock\nstore: postgres://u:pw@db/wall\n", `
+8: tls.acme: is not in this version (cert_file and key_file, which certbot and its like keep fresh; or end TLS in front of the wall)
 9: ops_listen: "unix:/run/ops.sock" is not in this version (as in :8080, or 127.0.0.1:8080 for this machine alone)
 10: store: the value is a kind of store that is not in this version (as in sqlite:loginwall.db)`},
 		{"credentials", strings.Replace(smallestFile, "client_secret: s3cr3t-of-google", "client_secret_file: credential:google", 1) + "session: {key_file: credential:../key}\n", `

@@ -31,6 +31,7 @@ import (
 type rig struct {
 	publicURL string
 	address   string // where the wall listens
+	scheme    string // what it speaks there
 	socket    string // where it listens instead; then address only stands for it
 	ops       string
 	issuer    string
@@ -74,7 +75,7 @@ const (
 const patience = 20 * time.Second
 
 func makeRig() (_ *rig, stop func(), err error) {
-	r := &rig{jars: map[string]jar{}}
+	r := &rig{scheme: "http", jars: map[string]jar{}}
 	r.client = &http.Client{
 		Timeout:       patience,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -236,7 +237,7 @@ func (r *rig) awaitProvider(t tester) {
 
 // probe asks as nobody, and leaves no trace in the test.
 func (r *rig) probe(path string) int {
-	request, err := http.NewRequest(http.MethodGet, "http://"+r.address+path, nil)
+	request, err := http.NewRequest(http.MethodGet, r.scheme+"://"+r.address+path, nil)
 	if err != nil {
 		return 0
 	}
@@ -386,7 +387,7 @@ func (r *rig) request(t tester, method string, args []string) *http.Request {
 			h[name] = append(h[name], strings.TrimPrefix(value, " "))
 		}
 	}
-	request, err := http.NewRequest(method, "http://"+r.address, strings.NewReader(body))
+	request, err := http.NewRequest(method, r.scheme+"://"+r.address, strings.NewReader(body))
 	check(t, err)
 	if body == "" {
 		request.Body, request.ContentLength = nil, 0

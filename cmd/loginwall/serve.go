@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -49,10 +51,15 @@ func (p *program) serve(ctx context.Context, cfg *config.Config, warnings []conf
 	}
 	main := w.server(w, cfg)
 	speakHTTP2(main)
+	serve := main.Serve
+	if cfg.TLS != nil {
+		main.TLSConfig = w.tlsConfig()
+		serve = func(l net.Listener) error { return main.ServeTLS(l, "", "") }
+	}
 	servers := []*http.Server{main}
 	failed := make(chan error, len(listeners)+1)
 	for _, l := range listeners {
-		go func() { failed <- main.Serve(proxy.GuardWrites(l, cfg.Timeouts.Stall, p.now)) }()
+		go func() { failed <- serve(proxy.GuardWrites(l, cfg.Timeouts.Stall, p.now)) }()
 	}
 
 	if cfg.OpsListen != "" {
@@ -77,7 +84,9 @@ func (p *program) serve(ctx context.Context, cfg *config.Config, warnings []conf
 	if every := p.watchdogInterval(); every > 0 {
 		at := listeners[0].Addr()
 		w.run(func(ctx context.Context) {
-			w.watchdog(ctx, every, func(ctx context.Context) error { return probe(ctx, at.Network(), at.String(), healthEndpoint) })
+			w.watchdog(ctx, every, func(ctx context.Context) error {
+				return probe(ctx, at.Network(), at.String(), servingURL(cfg))
+			})
 		})
 	}
 	select {
@@ -112,6 +121,15 @@ func speakHTTP2(s *http.Server) {
 		MaxConcurrentStreams: 100,
 		SendPingTimeout:      30 * time.Second,
 		PingTimeout:          15 * time.Second,
+	}
+}
+
+// tlsConfig is for browsers: what Go recommends, from TLS 1.2 on. It gives the
+// certificate that is in force when a connection begins.
+func (w *wall) tlsConfig() *tls.Config {
+	return &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return w.certificate.Load(), nil },
 	}
 }
 

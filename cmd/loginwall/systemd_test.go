@@ -141,15 +141,18 @@ const units = "../../deploy/systemd"
 func TestTheConfigurationOfTheUnitLoadsWithItsCredential(t *testing.T) {
 	credentials := t.TempDir()
 	check(t, os.WriteFile(filepath.Join(credentials, "google_client_secret"), []byte("GOCSPX-from-systemd\n"), 0o400))
+	newAuthority(t).issue(t, credentials, 1)
+	check(t, os.Rename(filepath.Join(credentials, "cert.pem"), filepath.Join(credentials, "tls_cert")))
+	check(t, os.Rename(filepath.Join(credentials, "key.pem"), filepath.Join(credentials, "tls_key")))
 	file := filepath.Join(units, "loginwall.yaml")
 	cfg, _, err := config.Load(file, func(name string) (string, bool) { return credentials, name == "CREDENTIALS_DIRECTORY" })
 	check(t, err)
-	if cfg.Google.ClientSecret.Reveal() != "GOCSPX-from-systemd" || cfg.Listen != config.ListenSystemd {
+	if cfg.TLS.Certificate == nil || cfg.Google.ClientSecret.Reveal() != "GOCSPX-from-systemd" || cfg.Listen != config.ListenSystemd {
 		t.Errorf("listen %s, secret %v", cfg.Listen, cfg.Google.ClientSecret)
 	}
 	unit, err := os.ReadFile(filepath.Join(units, "loginwall.service"))
 	check(t, err)
-	for _, line := range []string{"\nLoadCredential=google_client_secret:", "\nStateDirectory=" + filepath.Base(filepath.Dir(cfg.Store.Path)) + "\n"} {
+	for _, line := range []string{"\nLoadCredential=google_client_secret:", "\nLoadCredential=tls_cert:", "\nLoadCredential=tls_key:", "\nStateDirectory=" + filepath.Base(filepath.Dir(cfg.Store.Path)) + "\n"} {
 		if !strings.Contains(string(unit), line) {
 			t.Errorf("the unit has no line %q", line)
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
@@ -46,6 +47,9 @@ type wall struct {
 	live     *proxy.Live
 	site     atomic.Pointer[site]
 	draining atomic.Bool
+	// certificate is our own, where the file names one. It stays when a reload takes
+	// it away: the listener goes on speaking TLS.
+	certificate atomic.Pointer[tls.Certificate]
 	// background ends what runs beside requests; close waits for it.
 	background context.Context //nolint:containedctx // it is the process's own lifetime, not a request's
 	stop       context.CancelFunc
@@ -108,6 +112,9 @@ func (w *wall) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 func (w *wall) put(next *site) {
 	before := w.site.Swap(next)
 	w.level.Set(next.cfg.Log.Level)
+	if next.cfg.TLS != nil {
+		w.certificate.Store(next.cfg.TLS.Certificate)
+	}
 	w.live.Reload(next.gate)
 	if before != nil {
 		before.stop()
