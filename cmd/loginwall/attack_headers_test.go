@@ -244,7 +244,7 @@ headers:
 		}
 		var keys jose.JSONWebKeySet
 		check(t, json.Unmarshal(r.as("nobody").ask(t, http.MethodGet, "-bare", "/_auth/jwks.json").body, &keys))
-		signed, err := jose.ParseSigned(values[0], []jose.SignatureAlgorithm{jose.ES256})
+		signed, err := jose.ParseSignedCompact(values[0], []jose.SignatureAlgorithm{jose.ES256})
 		check(t, err)
 		key := keys.Key(signed.Signatures[0].Header.KeyID)
 		if len(key) != 1 {
