@@ -129,7 +129,7 @@ func notToken(r rune) bool {
 func isWebSocket(r *http.Request) bool {
 	upgrade := r.Header["Upgrade"]
 	return r.Method == http.MethodGet && r.ProtoMajor == 1 && r.ProtoMinor >= 1 &&
-		len(upgrade) == 1 && strings.EqualFold(upgrade[0], "websocket") &&
+		len(upgrade) == 1 && len(upgrade[0]) == len("websocket") && strings.EqualFold(upgrade[0], "websocket") && // no long s
 		hasToken(r.Header["Connection"], "upgrade")
 }
 
