@@ -65,6 +65,7 @@ func (x *exchange) isUser(id *auth.Identity) {
 // connection can be used again; for a large one the connection is given up, and
 // the answer does not wait for it.
 func (x *exchange) answerOurselves() {
+	x.boundWriting()
 	if x.r.ContentLength == 0 {
 		return
 	}
@@ -72,6 +73,16 @@ func (x *exchange) answerOurselves() {
 		x.out.Header().Set("Connection", "close")
 	}
 	x.boundRest()
+}
+
+// boundWriting ends a stream of HTTP/2 for whose last bytes the client opens no
+// window, and with it what we keep for it. Of those no connection tells: it goes on
+// with other streams. Bodies from an upstream are watched by Live, until the
+// handler has returned.
+func (x *exchange) boundWriting() {
+	if x.r.ProtoMajor >= 2 && x.h.Stall > 0 {
+		_ = http.NewResponseController(x.out.ResponseWriter).SetWriteDeadline(x.h.Now().Add(x.h.Stall))
+	}
 }
 
 func (x *exchange) boundRest() {
@@ -98,6 +109,8 @@ func (x *exchange) finish() {
 		failure = http.ErrAbortHandler
 	case failure != nil && x.r.Context().Err() != nil:
 		x.record.Outcome = observe.Canceled
+	case failure == nil && x.out.proxied:
+		x.boundWriting() // the bytes that net/http still holds
 	}
 	if !x.silent {
 		x.account()

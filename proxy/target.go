@@ -18,12 +18,17 @@ type target struct {
 
 // readTarget splits the target of a request line (RFC 9112, section 3.2) that is
 // in origin-form or in absolute-form, whose authority net/http has moved to
-// r.Host. Everything else is refused: "*", the authority-form of CONNECT, and
-// user info in an authority.
+// r.Host. Everything else is refused: "*", the authority-form of CONNECT, user
+// info in an authority. Over HTTP/2, :path has the origin-form alone (RFC 9113,
+// section 8.3.1), and nothing but us keeps blanks out of it: in the upstream's
+// request line they would end the target, and begin what some take for a version.
 func readTarget(r *http.Request) (target, bool) {
 	raw := r.RequestURI
+	if strings.Contains(raw, " ") {
+		return target{}, false
+	}
 	if !strings.HasPrefix(raw, "/") {
-		if r.URL.Host == "" || r.URL.User != nil || r.URL.Scheme != "http" && r.URL.Scheme != "https" {
+		if r.ProtoMajor != 1 || r.URL.Host == "" || r.URL.User != nil || r.URL.Scheme != "http" && r.URL.Scheme != "https" {
 			return target{}, false
 		}
 		_, raw, _ = strings.Cut(raw, "://")
