@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -17,6 +19,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/loginwall/loginwall/auth/devidp"
 )
 
 // Peers are programs that nobody here wrote: providers, apps, clients. Each test
@@ -199,6 +203,45 @@ func (s *standing) run(args ...string) ([]byte, error) {
 		return out, errors.New(err.Error() + ": " + stderr.String())
 	}
 	return out, nil
+}
+
+// google is a provider that behaves like Google, for a standing wall.
+type google struct {
+	*devidp.Provider
+	issuer string
+	config string // of the wall, as far as it is about this provider
+}
+
+func googleFor(t *testing.T, wall *standing) *google {
+	t.Helper()
+	server := httptest.NewUnstartedServer(nil)
+	g := &google{issuer: "http://" + server.Listener.Addr().String()}
+	var err error
+	g.Provider, err = devidp.New(devidp.Config{
+		Issuer:  g.issuer,
+		Clients: map[string]devidp.Client{testClient: {Secret: testSecret, RedirectURIs: []string{wall.url + "/_auth/callback"}}},
+	})
+	check(t, err)
+	server.Config.Handler = g.Provider
+	server.Start()
+	t.Cleanup(server.Close)
+	g.config = fmt.Sprintf("google: {client_id: %s, client_secret: %s, issuer: %s}\nallow: {domains: [example.com]}\n", testClient, testSecret, g.issuer)
+	return g
+}
+
+// signIn goes the whole way; the answer is the callback's.
+func (g *google) signIn(v *visitor, wall *standing, email string) (*answer, error) {
+	a, err := v.try(wall.url+"/_auth/login", nil)
+	if err != nil {
+		return nil, err
+	}
+	if !strings.HasPrefix(a.next(), g.issuer) {
+		return nil, fmt.Errorf("no login begins: %s", a.Status)
+	}
+	if a, err = v.try(a.next()+"&login_hint="+url.QueryEscape(email), nil); err != nil {
+		return nil, err
+	}
+	return v.try(a.next(), nil)
 }
 
 // A visitor is somebody with a browser: cookies by host, and what browsers say
