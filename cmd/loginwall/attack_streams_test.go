@@ -172,12 +172,36 @@ timeouts: {idle: 1s, read_header: 1s}
 
 	t.Run("CSR-176 other sites' pages open none on her behalf", func(t *testing.T) {
 		for _, fields := range [][]string{
-			{"Origin: https://evil.test"}, {"Origin: null"}, {"Origin: http://app.test"}, {"Origin: https://sub.app.test"}, {"Origin: https://app.test.evil.test"}, {"Origin: https://evilapp.test"}, {"Origin: https://app.test:8443"}, {"Origin: https://app.test:80"}, {"Origin: https://app.test/"}, {"Origin: https://app.test."},
-			{"Origin: https://user@app.test"}, {"Origin: https://app.test@evil.test"}, {"Origin: app.test"}, {"Origin: //app.test"}, {"Origin: file://"}, {"Origin: chrome-extension://abcdefghijklmnop"}, {"Origin: https://app.test https://evil.test"}, {"Origin: https://app.test, https://evil.test"}, {"Origin: https://app.test", "Origin: https://evil.test"}, {"Origin: https://evil.test", "origin: https://app.test"}, {"Origin:\t"}, {"Origin: *"}, {"Origin: undefined"},
+			{"Origin: https://evil.test"},
+			{"Origin: null"},
+			{"Origin: http://app.test"},
+			{"Origin: https://sub.app.test"},
+			{"Origin: https://app.test.evil.test"},
+			{"Origin: https://evilapp.test"},
+			{"Origin: https://app.test:8443"},
+			{"Origin: https://app.test:80"},
+			{"Origin: https://app.test/"},
+			{"Origin: https://app.test."},
+			{"Origin: https://user@app.test"},
+			{"Origin: https://app.test@evil.test"},
+			{"Origin: app.test"},
+			{"Origin: //app.test"},
+			{"Origin: file://"},
+			{"Origin: chrome-extension://abcdefghijklmnop"},
+			{"Origin: https://app.test https://evil.test"},
+			{"Origin: https://app.test, https://evil.test"},
+			{"Origin: https://app.test", "Origin: https://evil.test"},
+			{"Origin: https://evil.test", "origin: https://app.test"},
+			{"Origin:\t"},
+			{"Origin: *"},
+			{"Origin: undefined"},
 			// What a proxy in front might say about where we are is nobody's business here.
-			{"Origin: https://evil.test", "X-Forwarded-Host: evil.test"}, {"Origin: https://evil.test", "X-Forwarded-Host: evil.test", "X-Forwarded-Proto: https"},
+			{"Origin: https://evil.test", "X-Forwarded-Host: evil.test"},
+			{"Origin: https://evil.test", "X-Forwarded-Host: evil.test", "X-Forwarded-Proto: https"},
 			// Other ways to ask for one.
-			{"Origin: https://evil.test", "Upgrade: WebSocket"}, {"Origin: https://evil.test", "Connection: keep-alive, UPGRADE"}, {"Origin: https://evil.test", "Connection: keep-alive", "connection: upgrade"},
+			{"Origin: https://evil.test", "Upgrade: WebSocket"},
+			{"Origin: https://evil.test", "Connection: keep-alive, UPGRADE"},
+			{"Origin: https://evil.test", "Connection: keep-alive", "connection: upgrade"},
 		} {
 			before := r.upstream.count()
 			if a := r.sendOnce(t, upgrade("/ws", fields...)); a.StatusCode != http.StatusForbidden || a.Header.Get("X-Loginwall") != "denied" || r.upstream.count() != before {
