@@ -345,7 +345,10 @@ func (o *oracle) judgeHeader(t tester, a *answer) {
 	}
 }
 
-var linkInPage = regexp.MustCompile(`(?i)\s(?:href|src|srcset|action|formaction|data|poster|background|content|http-equiv)\s*=\s*("[^"]*"|'[^']*'|[^\s>]*)`)
+var (
+	tagInPage  = regexp.MustCompile(`<[A-Za-z][^>]*>`)
+	linkInPage = regexp.MustCompile(`(?i)\s(?:href|src|srcset|action|formaction|data|poster|background|content|http-equiv)\s*=\s*("[^"]*"|'[^']*'|[^\s>]*)`)
+)
 
 // judgeLocation is O3, for redirects and for what pages link to.
 func (o *oracle) judgeLocation(t tester, r *rig, a *answer) {
@@ -364,7 +367,8 @@ func (o *oracle) judgeLocation(t tester, r *rig, a *answer) {
 	if !strings.HasPrefix(a.Header.Get("Content-Type"), "text/html") {
 		return
 	}
-	for _, found := range linkInPage.FindAllSubmatch(a.body, -1) {
+	tags := bytes.Join(tagInPage.FindAll(a.body, -1), nil) // outside of them it is text
+	for _, found := range linkInPage.FindAllSubmatch(tags, -1) {
 		link := strings.Trim(string(found[1]), `"'`)
 		own := strings.HasPrefix(link, "/") && !strings.HasPrefix(link, "//") && !strings.ContainsAny(link, "\\\t\r\n")
 		meta := regexp.MustCompile(`^(width=device-width[a-z0-9=,. -]*|light dark|noindex[a-z, ]*|same-origin)$`).MatchString(link)
