@@ -6,11 +6,13 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	goversion "go/version"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -161,4 +163,23 @@ func holdersInGo(path, name string, hold func(id, where string)) error {
 		}
 	}
 	return nil
+}
+
+// META-251: the floors of what we build on; older ones have known holes. What came
+// to light since is govulncheck's to say, where there is a network (make vulncheck).
+func TestFloors(t *testing.T) {
+	text, err := os.ReadFile("../../go.sum")
+	check(t, err)
+	for module, floor := range map[string]string{
+		"github.com/go-jose/go-jose/v4": "v4.1.4", "golang.org/x/net": "v0.55.0", "golang.org/x/crypto": "v0.45.0", "golang.org/x/oauth2": "v0.27.0",
+	} {
+		for _, found := range regexp.MustCompile(`(?m)^`+regexp.QuoteMeta(module)+` (v[0-9.]+) h1:`).FindAllStringSubmatch(string(text), -1) {
+			if goversion.Compare("go"+found[1][1:], "go"+floor[1:]) < 0 {
+				t.Errorf("%s %s is older than %s", module, found[1], floor)
+			}
+		}
+	}
+	if v := runtime.Version(); strings.HasPrefix(v, "go1.") && goversion.Compare(v, "go1.26.6") < 0 {
+		t.Errorf("built with %s, older than go1.26.6", v)
+	}
 }
