@@ -317,6 +317,13 @@ func (j jar) take(response *http.Response) {
 
 // do sends a request as the current browser and keeps the answer.
 func (r *rig) do(t tester, request *http.Request) *answer {
+	check(t, r.try(t, request))
+	return r.last
+}
+
+// try is do for requests that may be cut, as a reload cuts those that it does not
+// admit.
+func (r *rig) try(t tester, request *http.Request) error {
 	if request.Host == "" || request.Host == request.URL.Host {
 		request.Host = r.host()
 	}
@@ -324,17 +331,19 @@ func (r *rig) do(t tester, request *http.Request) *answer {
 		request.Header.Set("Cookie", c)
 	}
 	response, err := r.client.Do(request)
-	check(t, err)
+	if err != nil {
+		return err
+	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
-		check(t, err)
+		return err
 	}
 	r.last = &answer{response, body}
 	r.cookies().take(response)
 	t.Logf("%s %s: %s, X-Loginwall %q, Location %q", request.Method, request.URL, response.Status, response.Header.Get("X-Loginwall"), response.Header.Get("Location"))
 	r.oracle.judge(t, r, strings.Join(request.Header["Cookie"], "\n"), r.last)
-	return r.last
+	return nil
 }
 
 // ask sends one request. args are [-nav|-frame|-xhr|-bare] PATH [Name:value]...

@@ -271,8 +271,8 @@ func (r *rig) until(ts *testscript.TestScript, _ bool, args []string) {
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
 	poll(ts, "no "+args[0], func() bool {
-		r.get(ts, false, args[1:])
-		return r.last.StatusCode == want
+		err := r.try(ts, r.request(ts, http.MethodGet, args[1:]))
+		return err == nil && r.last.StatusCode == want
 	})
 }
 
