@@ -151,7 +151,8 @@ func parseQuestion(method, raw, host string) (question, bool) {
 			raw = "/" + raw
 		}
 	}
-	if !strings.HasPrefix(raw, "/") {
+	// A blank in a target ends it for some readers, and not for others.
+	if !strings.HasPrefix(raw, "/") || strings.ContainsFunc(raw, func(c rune) bool { return c <= ' ' || c == 0x7f }) {
 		return question{}, false
 	}
 	var t target
