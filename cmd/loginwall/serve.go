@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -78,7 +79,13 @@ func (p *program) serve(ctx context.Context, cfg *config.Config, warnings []conf
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
-	go w.followFiles(ctx, hangup)
+	follow, stopFollowing := context.WithCancel(ctx)
+	var following sync.WaitGroup
+	following.Go(func() { w.followFiles(follow, hangup) })
+	defer func() { // a reload must not begin what close already waits for
+		stopFollowing()
+		following.Wait()
+	}()
 
 	w.notify(stateReady)
 	if every := p.watchdogInterval(); every > 0 {
