@@ -1,0 +1,97 @@
+package main
+
+// mutants are the defences without which a P0 case would not hold, area by area.
+func mutants() []mutant {
+	const (
+		oidc      = "./auth/oidc/"
+		policy    = "./auth/policy/"
+		session   = "./auth/session/"
+		whole     = "./cmd/loginwall/"
+		proxy     = "./proxy/"
+		idToken   = "auth/oidc/idtoken.go"
+		tokens    = "TestAttackTokens"
+		callbacks = "TestAttackCallback"
+	)
+	return []mutant{
+		// The ID token.
+		{"TOK-068", "the issuer is not compared", idToken, "if !sameIssuer(p.config.Issuer, issuer) {", "if false {", oidc, "TestClaimsRefused|FuzzClaims"},
+		{"TOK-069", "any subject will do", idToken, "if !plainSubject(subject) {", "if false {", whole, tokens},
+		{"TOK-070", "the audience need not be us", idToken, "if !slices.Contains(audience, p.config.ClientID) {", "if false && !slices.Contains(audience, p.config.ClientID) {", oidc, "TestClaimsRefused|FuzzClaims"},
+		{"TOK-071", "another party's azp", idToken, "if party != p.config.ClientID {", "if false {", whole, tokens},
+		{"TOK-072", "old tokens", idToken, "case issued.Before(now.Add(-maxTokenAge)):", "case false:", whole, tokens},
+		{"TOK-076", "no pinned algorithm in the header", idToken, "if alg != algorithm {", "if false {", oidc, "TestSignatures|FuzzHeader"},
+		{"TOK-077", "the signature is not verified", "auth/oidc/keys.go", "if payload, err := jws.Verify(h.keys[i].Key); err == nil {", "if payload := jws.UnsafePayloadWithoutVerification(); payload != nil {", whole, tokens},
+		{"TOK-082", "the nonce is not compared", idToken, `got, err := claims.text("nonce"); err != nil || !equal(got, nonce)`, `_, err := claims.text("nonce"); err != nil && nonce == ""`, whole, tokens},
+		{"TOK-090", "at_hash is not compared", idToken, `err != nil || !equal(got, atHash)`, `err != nil || got == "" && atHash == ""`, whole, tokens},
+		{"TOK-097", "expired tokens", idToken, "case !expires.After(now):", "case false:", oidc, "TestClaimsRefused|FuzzClaims"},
+		{"TOK-100", "headers that name keys", idToken, "if _, present := header[name]; present {", "if false {", whole, tokens},
+		{"TOK-104", "no bound on fetching keys", "auth/oidc/keys.go", "if len(k.idle) >= maxFetches {", "if false {", whole, tokens},
+		{"TOK-086", "discovery of another issuer", "auth/oidc/discovery.go", "if issuer != c.Issuer {", "if false {", oidc, "TestDiscoveryDocuments"},
+		{"TOK-067", "the way to authenticate is probed", "auth/oidc/discovery.go", "return oauth2.AuthStyleInParams, nil\n\tcase basic:", "return oauth2.AuthStyleAutoDetect, nil\n\tcase basic:", oidc, "TestTokenRequest"},
+		{"IDP-216", "bodies without end", "auth/oidc/client.go", "resp.Body = &bounded{ReadCloser: resp.Body, left: maxBody}", "resp.Body = &bounded{ReadCloser: resp.Body, left: 1 << 40}", oidc, "TestFlood"},
+		{"IDP-214", "calls without end", "auth/oidc/client.go", "callTimeout = 9 * time.Second", "callTimeout = 90 * time.Second", oidc, "TestHanging"},
+		{"IDP-218", "old TLS", "auth/oidc/client.go", "MinVersion: tls.VersionTLS12", "MinVersion: tls.VersionTLS10", oidc, "TestCertificates"},
+		{"IDP-218", "any certificate", "auth/oidc/client.go", "tls.VersionTLS12, RootCAs: c.RootCAs", "tls.VersionTLS12, InsecureSkipVerify: true", oidc, "TestCertificates"},
+
+		// The callback.
+		{"STA-107", "any state matches", "auth/login/attempt.go", "return subtle.ConstantTimeCompare([]byte(text(a.state)), []byte(state)) == 1", "return subtle.ConstantTimeCompare([]byte(text(a.state)), []byte(state)) < 2", whole, callbacks},
+		{"STA-109", "attempts never end", "auth/login/attempt.go", "if err != nil || a.id() != id || !s.now().Before(a.expires) {", "if err != nil || a.id() != id {", whole, "TestAttackAttemptLifetime"},
+		{"STA-115", "doubled parameters", "auth/login/callback.go", "if len(q[name]) > 1 {", "if false {", whole, callbacks},
+		{"STA-120", "HEAD uses an attempt up", "auth/login/login.go", "h.only(w, r, c, h.callback, http.MethodGet)", "h.only(w, r, c, h.callback, http.MethodGet, http.MethodHead)", whole, callbacks},
+		{"STA-121", "attempts serve twice", "auth/login/callback.go", "|| !h.Memory.spent.use(answer.state, a.expires, h.Now())", "|| !h.Memory.spent.use(answer.state, a.expires, h.Now()) && false", whole, callbacks},
+		{"STA-116", "the attempt stays after an error", "auth/login/callback.go", "\th.attempts.clear(w, &a)\n", "", whole, callbacks},
+		{"SES-140", "the session before lives on", "auth/login/callback.go", "before := h.Sessions.Open(r.Header[\"Cookie\"]); before.Session != nil {", "before := h.Sessions.Open(r.Header[\"Cookie\"]); false && before.Session != nil {", whole, callbacks},
+		{"BYP-048", "policy is not asked at the callback", "auth/login/callback.go", "d := h.Policy.Admits(who); d.Verdict != policy.Allow {", "d := h.Policy.Admits(who); false && d.Verdict != policy.Allow {", whole, "TestAttackPolicy"},
+		{"RED-062", "the attempt is not opened", "auth/seal/box.go", "if codec.Decode(b.purpose, text, &payload) != nil || len(payload) < audienceSize {", "if codec.Decode(\"\", text, &payload); len(payload) < audienceSize {", "./auth/seal/", "Test"},
+
+		// The session.
+		{"COO-124", "no HttpOnly", "auth/session/cookie.go", `"; HttpOnly; SameSite=Lax"`, `"; SameSite=Lax"`, whole, "TestAttackSessionCookie"},
+		{"COO-128", "the first of several sessions counts", "auth/session/keeper.go", "case ours > 1 || found == nil:", "case found == nil:", whole, "TestAttackSessionCookie"},
+		{"COO-129", "names are found inside others", "auth/session/cookie.go", `return before == "" || before[len(before)-1] == ';'`, "return true", session, "TestWhichCookieCounts|FuzzOpen"},
+		{"COO-131", "sealed for another audience", "auth/seal/box.go", "if subtle.ConstantTimeCompare(payload[:audienceSize], b.audience[:]) != 1 {", "if false {", session, "TestIssuerAndAudience|TestWhichCookieCounts"},
+		{"COO-133", "weak keys", "auth/seal/key.go", "if len(key) < minKey {", "if false {", "./auth/seal/", "TestParseKey|TestNewRingRefuses"},
+		{"COO-135", "sessions never expire", "auth/session/keeper.go", "return !now.Before(s.Expires) || now.Sub(s.LastSeen) >= k.config.Idle", "return now.Sub(s.LastSeen) >= k.config.Idle", whole, "TestAttackSessionLifetime"},
+		{"SES-141", "idle sessions never end", "auth/session/keeper.go", "return !now.Before(s.Expires) || now.Sub(s.LastSeen) >= k.config.Idle", "return !now.Before(s.Expires)", session, "TestIdle"},
+		{"COO-137", "an ended session is not looked up", "auth/session/revocations.go", "if _, ended := s.sessions[session[0]%shards][session]; ended {", "if false {", whole, "TestScripts/end$|TestAttackSignOutInFlight"},
+		{"SES-143", "a blocked account is not looked up", "auth/session/revocations.go", "\tif _, blocked := s.users[user]; blocked {\n\t\treturn Blocked\n\t}\n", "", session, "TestBlocks"},
+		{"SES-147", "the cut-off is not looked up", "auth/session/revocations.go", "found && created <= c.at {", "found && created < 0 {", session, "TestCutOff|TestEndAll"},
+		{"SES-139", "a sign-out only clears the cookie", "auth/login/login.go", "if err := h.Sessions.End(r.Context(), opened.Session, opened.Session.Identity.Email, auth.EndSignOut); err != nil {", "if err := error(nil); err != nil {", whole, "TestScripts/end$"},
+		{"SES-138", "the cookie comes before the record", "auth/session/keeper.go", "\tcase err != nil:\n\t\treturn \"\", nil, auth.SignedIn{}, away(\"record the sign-in\", err)\n", "", session, "TestStartWithoutTheStore"},
+		{"STO-207", "old revocations count for ever", "auth/gate/gate.go", "age > g.config.MaxFeedAge {", "age < 0 {", "./auth/gate/", "TestSTO207|TestFeedNeverRead"},
+		{"POL-169", "a block does not keep out", "auth/store/record.go", "if blocked {", "if false && blocked {", "./auth/store/", "TestSQLite/Block"},
+
+		// Policy.
+		{"POL-153", "unverified addresses", "auth/policy/decide.go", "if !id.EmailVerified {", "if false {", whole, "TestAttackPolicy$"},
+		{"POL-154", "suffixes of domains", "auth/policy/decide.go", "if d, found := l.domains[domain]; found {", "for name := range l.domains {\n\t\tif strings.HasSuffix(domain, name) {\n\t\t\tdomain = name\n\t\t}\n\t}\n\tif d, found := l.domains[domain]; found {", policy, "TestPOL154|FuzzDomain|TestCFG249"},
+		{"POL-155", "odd addresses", "auth/policy/decide.go", "if !canonical(id.Email) {", "if id.Email == \"\" {", policy, "TestPOL155"},
+		{"POL-161", "the Workspace is not looked at", "auth/policy/decide.go", "owned := !listed || !p.google || d.hosted == id.HostedDomain", "owned := true", whole, "TestAttackPolicy"},
+		{"POL-169", "deny.emails is not looked at", "auth/policy/decide.go", "if rule, found := p.deny[id.Email]; found {", "if rule, found := p.deny[\"\"]; found {", policy, "TestPOL169|TestCFG249"},
+		{"BYP-027", "other readings do not count", "auth/policy/decide.go", "j.public = j.public && !odd", "_ = odd", policy, "TestBYP027|TestEveryParserAgrees"},
+		{"BYP-032", "rules for a method in any case", "auth/policy/decide.go", "if !j.public && !shouted(j.method) {", "if false {", policy, "TestBYP032"},
+		{"ADM-226", "rules in one letter case alone", "auth/policy/decide.go", "for _, how := range [...]comparison{exactly, anyCase} {", "for _, how := range [...]comparison{exactly} {", whole, "TestAttackAdminPaths"},
+		{"CFG-238", "nobody is everybody", "config/check.go", "if c.Allow.empty() && !c.Allow.Everyone && !d.failed(\"allow\") {", "if false {", "./config/", "TestProblems"},
+
+		// The door.
+		{"BYP-025", "a challenge lets in", "proxy/handler.go", "if d.Verdict() == policy.Allow {\n\t\th.forward(x, d)", "if d.Verdict() != policy.Deny {\n\t\th.forward(x, d)", proxy, "TestBYP025"},
+		{"BYP-026", "encoded spellings of own paths", "proxy/handler.go", "x.target.path != x.r.URL.Path || ", "", whole, "TestAttackPaths|TestAttackAdminPaths"},
+		{"BYP-037", "any host", "proxy/handler.go", "case !h.Resolver.OurHost(from):", "case false:", proxy, "TestBYP037"},
+		{"BYP-034", "TRACE", "proxy/handler.go", "case r.Method == http.MethodTrace, r.Method == http.MethodConnect:", "case r.Method == http.MethodConnect:", proxy, "TestBYP034"},
+		{"HDR-004", "underscores are letters", "auth/assertion/names.go", "\treturn byte(len(alphabet) - 1)\n}", "\tif c == '_' {\n\t\treturn 0\n\t}\n\treturn byte(len(alphabet) - 1)\n}", whole, "TestAttackHeaders"},
+		{"HDR-002", "client's identity headers pass", "proxy/request.go", "if !isHopByHop(name) && !h.Teller.Owned(name) {", "if !isHopByHop(name) {", whole, "TestScripts/spoof|TestAttackHeaders"},
+		{"HDR-008", "absent values are not deleted", "auth/assertion/assertion.go", "\t\t\tdelete(h, name)\n\t\t}\n\t}\n}\n\n// Headers returns", "\t\t}\n\t}\n}\n\n// Headers returns", "./auth/assertion/", "TestSetDeletes"},
+		{"HDR-009", "trailers carry identity", "proxy/forward.go", "return !h.Teller.Owned(name)", "return true", whole, "TestAttackHeaders"},
+		{"HDR-018", "our cookies reach the app", "proxy/request.go", "case session.IsOurs(strings.TrimFunc(name, notToken)):", "case session.IsOurs(name) && false:", whole, "TestAttackHeaders"},
+		{"COO-124", "the app sets our cookies", "proxy/answer.go", "if !setsOurs(line) {", "if true {", proxy, "TestCOO124"},
+		{"STR-182", "any upgrade", "proxy/request.go", `strings.EqualFold(upgrade[0], "websocket") && // no long s`, `upgrade[0] != "" &&`, proxy, "TestSTR182"},
+		{"CSR-176", "WebSockets of any site", "proxy/forward.go", "return len(origin) == 0 || len(origin) == 1 && origin[0] == h.origin", "return true", proxy, "TestCSR176"},
+		{"CSR-171", "forms of any site", "auth/page/audience.go", "return len(origins) == 1 && origins[0] == p.origin", "return true", whole, "TestScripts/end$"},
+		{"RED-058", "two slashes at the front", "auth/page/target.go", `strings.HasPrefix(decoded, "//") || `, "", "./auth/page/", "TestParseTarget|FuzzParseTarget"},
+		{"RED-058", "backslashes", "auth/page/target.go", "if strings.Contains(path, `\\`) {", "if false {", "./auth/page/", "TestParseTarget|FuzzParseTarget"},
+		{"SES-148", "a decision is not made again", "proxy/forward.go", "if !now.gate.Holds(x.principal, x.judged) {", "if false {", proxy, "TestSES148|TestARequestDecided"},
+		{"SES-143", "what is open stays open", "proxy/live.go", "l.cutWhere(errRevoked, func(x *exchange) bool { return !g.Holds(x.principal, x.judged) })", "_ = g", proxy, "TestWhatIsOpenEnds"},
+		{"DOS-187", "no time for headers", "cmd/loginwall/serve.go", "ReadHeaderTimeout: cfg.Timeouts.ReadHeader,", "ReadHeaderTimeout: time.Hour,", whole, "TestFloods/slow"},
+		{"DOS-189", "headers without end", "cmd/loginwall/serve.go", "MaxHeaderBytes:    headerBytes(int(cfg.Limits.HeaderBytes)),", "MaxHeaderBytes:    headerBytes(int(cfg.Limits.HeaderBytes) << 10),", whole, "TestFloods/headers"},
+		{"STO-208", "a newer store", "auth/store/migrate.go", "case have > len(s):", "case false:", "./auth/store/", "TestOpenRefuses"},
+		{"LOG-236", "queries are logged", "proxy/handler.go", "x.record.Path = x.target.path\n", "x.record.Path = x.r.URL.RequestURI()\n", whole, callbacks},
+	}
+}
