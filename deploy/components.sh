@@ -9,6 +9,8 @@ missing=()
 have() { command -v "$1" >/dev/null 2>&1 || missing+=("$2"); }
 have chromium chromium
 have sqlite3 sqlite3
+have curl curl
+have pkill procps
 have jupyter-notebook jupyter-notebook
 have radicale radicale
 have node nodejs
