@@ -12,6 +12,8 @@ have sqlite3 sqlite3
 have curl curl
 have pkill procps
 have strace strace
+have nginx nginx-light
+have haproxy haproxy
 have jupyter-notebook jupyter-notebook
 have radicale radicale
 have node nodejs
