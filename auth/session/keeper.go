@@ -85,7 +85,8 @@ type Store interface {
 	Seen(ctx context.Context, batch []auth.Seen) error
 }
 
-// Config is what a Keeper needs. All fields but Groups and Now are required.
+// Config is what a Keeper needs. All fields but Groups, Ended and Now are
+// required.
 type Config struct {
 	// PublicURL is the one origin; it is the audience of what is sealed, and decides
 	// the cookie's name and whether it is Secure.
@@ -100,6 +101,8 @@ type Config struct {
 	Groups  []string
 	Store   Store
 	Revoked *Revocations
+	// Ended, unless nil, is told of each session that this Keeper has ended early.
+	Ended func(auth.EndReason)
 	// Now is time.Now where it is nil.
 	Now func() time.Time
 }
@@ -387,18 +390,29 @@ func (k *Keeper) End(ctx context.Context, s *auth.Session, by string, reason aut
 		return away("end the session", err)
 	}
 	k.config.Revoked.Add(auth.Revocation{Kind: auth.RevokeSession, Key: string(s.ID), Active: true, Expires: ending.Expires})
+	k.ended(1, reason)
 	return nil
 }
 
 // EndAll ends every session of a user, as End does one.
 func (k *Keeper) EndAll(ctx context.Context, user auth.UserID, by string, reason auth.EndReason) error {
-	if _, err := k.config.Store.EndSessionsOf(ctx, user, by, reason); err != nil {
+	n, err := k.config.Store.EndSessionsOf(ctx, user, by, reason)
+	if err != nil {
 		return away("end the user's sessions", err)
 	}
+	k.ended(n, reason)
 	// Our own clock's cut-off counts until the feed has told the store's.
 	k.config.Revoked.Add(auth.Revocation{Kind: auth.RevokeUser, Key: string(user), Active: true, At: k.config.Now()})
 	_ = k.config.Revoked.Refresh(ctx) // logged by the follower, which goes on trying
 	return nil
+}
+
+func (k *Keeper) ended(n int, reason auth.EndReason) {
+	for range n {
+		if k.config.Ended != nil {
+			k.config.Ended(reason)
+		}
+	}
 }
 
 // ClearCookie returns the value of the Set-Cookie header that deletes the session

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/loginwall/loginwall/auth"
 	"github.com/loginwall/loginwall/auth/assertion"
 	"github.com/loginwall/loginwall/auth/gate"
 	"github.com/loginwall/loginwall/auth/login"
@@ -73,6 +74,7 @@ func (w *wall) build(cfg *config.Config, before *site) (*site, error) {
 	sessions, err := session.New(session.Config{
 		PublicURL: cfg.PublicURL, Ring: keys, Issuer: providerConfig(cfg).Issuer, MaxAge: cfg.Session.MaxAge, Idle: cfg.Session.IdleTimeout,
 		Groups: rules.Groups(), Store: w.store, Revoked: w.revoked, Now: w.program.now,
+		Ended: func(reason auth.EndReason) { w.metrics.SessionEnded(string(reason)) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("prepare sessions: %w", err)
