@@ -101,7 +101,7 @@ func run(ctx context.Context, only *regexp.Regexp, workers int, results string) 
 	}
 	fmt.Printf("%d of %d caught\n", caught, len(chosen))
 	if results != "" && failed == nil {
-		return os.WriteFile(results, []byte(table.String()), 0o600)
+		return os.WriteFile(results, []byte(table.String()), 0o644) //nolint:gosec // to be read
 	}
 	return failed
 }
@@ -188,7 +188,7 @@ func try(ctx context.Context, tree string, m mutant) (o outcome) {
 
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "test", "-vet=off", "-failfast", "-timeout", "3m", "-run", m.run, m.pkg)
+	cmd := exec.CommandContext(ctx, "go", "test", "-vet=off", "-failfast", "-timeout", "2m", "-run", m.run, m.pkg)
 	cmd.Dir = tree
 	cmd.WaitDelay = 10 * time.Second
 	out, err := cmd.CombinedOutput()
