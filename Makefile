@@ -7,7 +7,7 @@ TOOL := go tool -modfile=deploy/tools/go.mod
 # How long each fuzz target runs under `make fuzz`.
 FUZZTIME ?= 2m
 
-.PHONY: build demo test components format lint vet check-modules unit fuzz bench mutants vulncheck
+.PHONY: build demo test components format lint vet check-modules unit fuzz bench mutants floods soak vulncheck
 
 build: ## one static binary in bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/loginwall ./cmd/loginwall
@@ -51,6 +51,14 @@ bench: ## the parts of the request's path, in one run
 
 mutants: ## META-254: take out one defence at a time, and see a test go red
 	go run ./deploy/mutants -o deploy/mutants/RESULTS.md
+
+floods: ## DOS: what strangers do in great numbers; keeps the figures
+	FLOODS=testdata/floods.md go test -count 1 -timeout 30m -v -run '^TestFloods$$' ./cmd/loginwall
+
+# How long the soak is.
+SOAK ?= 30m
+soak: ## META-255: a wall in use for SOAK, with everything going on around it; keeps the figures
+	SOAK=$(SOAK) SOAK_TABLE=testdata/soak.md go test -count 1 -timeout 0 -v -run '^TestSoak$$' ./cmd/loginwall
 
 vulncheck: ## META-251: known holes in what we build on; needs a network
 	$(TOOL) govulncheck ./...

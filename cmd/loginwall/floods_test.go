@@ -47,11 +47,19 @@ type flooded struct {
 
 // TestFloods: what strangers do in great numbers costs bounded memory and no writes,
 // and who is signed in is served all the while. The numbers are small here; make
-// floods runs large ones, and its figures stand in SECURITY.md.
+// floods runs large ones, and keeps their figures in testdata/floods.md.
 func TestFloods(t *testing.T) {
-	full := os.Getenv("FLOODS") != ""
+	file := os.Getenv("FLOODS")
+	full := file != ""
 	if !full {
 		t.Parallel()
+	}
+	table := figures{
+		title: "Floods",
+		about: "Written by `make floods`: what strangers (and, in the last row, one session) do in great numbers to one wall on two cores, flood and\n" +
+			"wall on the same machine. CPU is the wall's, for each try; memory is its resident set before and at its highest; the wait is that of\n" +
+			"somebody signed in who works meanwhile. No flood made a write to the store, or a call to the provider.",
+		columns: []string{"flood", "tries", "took", "CPU each", "memory", "wait, p99 / longest"},
 	}
 	floods := []flood{
 		// DOS-187: one header byte now and then.
@@ -61,7 +69,7 @@ func TestFloods(t *testing.T) {
 		// COO-130: as many cookies as the limit lets through, and more.
 		{name: "5,000 cookies", few: 50, many: 20_000, workers: 16, each: manyCookies, mayGrow: 1 << 20},
 		// Logins begin; nobody comes back.
-		{name: "logins that begin", few: 1000, many: 200_000, workers: 32, each: beginning, mayGrow: 256 << 10},
+		{name: "logins that begin", few: 1000, many: 1_000_000, workers: 32, each: beginning, mayGrow: 256 << 10},
 		// DOS-191: callbacks that nobody was sent to.
 		{name: "forged callbacks", few: 1000, many: 200_000, workers: 32, each: forgedCallback, mayGrow: 256 << 10},
 		// DOS-196: cookies that open nothing, at full rate.
@@ -70,9 +78,13 @@ func TestFloods(t *testing.T) {
 		{name: "idle connections", few: 300, many: 8000, workers: 8000, each: idleConnection, mayGrow: 40 << 10},
 		// DOS-199: a body without end by somebody not signed in.
 		{name: "endless bodies", few: 5, many: 200, workers: 10, each: endlessBody, mayGrow: 1 << 20},
+		// DOS-188: a body in drops by somebody not signed in: answered without it.
+		{name: "slow bodies", few: 100, many: 3000, workers: 3000, each: slowBody, mayGrow: 64 << 10},
 		// DOS-194: streams that are taken back at once, headers that never end.
 		{name: "HTTP/2 rapid resets", few: 3, many: 100, workers: 10, each: rapidReset, mayGrow: 2 << 20},
 		{name: "HTTP/2 endless headers", few: 3, many: 100, workers: 10, each: continuations, mayGrow: 2 << 20},
+		// Somebody signed in is no stranger, but may have no more than the others.
+		{name: "one session at full rate", few: 2000, many: 300_000, workers: 64, each: oneSession, mayGrow: 256 << 10},
 	}
 	r := newRig(t)
 	r.publicURL = "https://app.test"
@@ -89,7 +101,7 @@ func TestFloods(t *testing.T) {
 				CheckRedirect: r.client.CheckRedirect, Timeout: 2 * patience,
 				Transport: &http.Transport{MaxIdleConnsPerHost: f.workers, DisableCompression: true, WriteBufferSize: 1 << 20},
 			}}
-			run.measure(t, f, n)
+			table.add(t, run.measure(t, f, n))
 			run.client.CloseIdleConnections()
 			r.oracle.judged = r.upstream.count() // all of them told of alice, as measure saw
 		})
@@ -98,10 +110,14 @@ func TestFloods(t *testing.T) {
 		t.Error("a panic")
 	}
 	wall.stop(t)
+	if full {
+		table.write(t, file)
+	}
 }
 
-// measure lets a flood run, and looks at the wall meanwhile and behind it.
-func (f *flooded) measure(t *testing.T, what flood, n int) {
+// measure lets a flood run, looks at the wall meanwhile and behind it, and returns
+// the row of the table.
+func (f *flooded) measure(t *testing.T, what flood, n int) []string {
 	before := f.metrics(t)
 	rest := metric(before, "process_resident_memory_bytes")
 	asked := f.idp.Requests("token") + f.idp.Requests("jwks") + f.idp.Requests("userinfo")
@@ -154,8 +170,6 @@ func (f *flooded) measure(t *testing.T, what flood, n int) {
 	cpu := metric(after, "process_cpu_seconds_total") - metric(before, "process_cpu_seconds_total")
 	slices.Sort(waits)
 	slowest, p99 := waits[len(waits)-1], waits[len(waits)*99/100]
-	t.Logf("| %s | %d | %.1f s | %.0f µs | %.0f → %.0f MB | %v / %v |", what.name, n, took.Seconds(), 1e6*cpu/float64(n), rest/1e6, peak/1e6,
-		p99.Round(time.Millisecond), slowest.Round(time.Millisecond))
 
 	if failed.Load() != 0 {
 		t.Errorf("%d of %d went wrong, such as: %v", failed.Load(), n, *firstFailure.Load())
@@ -177,6 +191,10 @@ func (f *flooded) measure(t *testing.T, what flood, n int) {
 		if identityOf(got) != "alice@example.com" {
 			t.Fatalf("reached the app:\n%s", got.raw)
 		}
+	}
+	return []string{
+		what.name, strconv.Itoa(n), fmt.Sprintf("%.1f s", took.Seconds()), fmt.Sprintf("%.0f µs", 1e6*cpu/float64(n)),
+		fmt.Sprintf("%.0f → %.0f MB", rest/1e6, peak/1e6), fmt.Sprintf("%v / %v", p99.Round(time.Millisecond), slowest.Round(time.Millisecond)),
 	}
 }
 
@@ -363,6 +381,44 @@ func endlessBody(_ *testing.T, f *flooded, _ int) error {
 		return fmt.Errorf("%d bytes were taken", sent)
 	}
 	return nil
+}
+
+// slowBody wants its answer at once, and lets the body drop on.
+func slowBody(_ *testing.T, f *flooded, _ int) error {
+	conn, err := f.connect()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "POST /upload HTTP/1.1\r\nHost: app.test\r\nContent-Length: 1000\r\n\r\n"); err != nil {
+		return err
+	}
+	in := bufio.NewReader(conn)
+	response, err := http.ReadResponse(in, nil)
+	if err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusUnauthorized {
+		return errors.New(response.Status)
+	}
+	closed := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(io.Discard, in)
+		close(closed)
+	}()
+	for began := time.Now(); time.Since(began) < 15*time.Second; {
+		select {
+		case <-closed:
+			return nil
+		case <-time.After(500 * time.Millisecond):
+			_, _ = conn.Write([]byte("x")) // an error shows as closed
+		}
+	}
+	return errKeptOpen
+}
+
+func oneSession(_ *testing.T, f *flooded, i int) error {
+	return f.get(fmt.Sprintf("/work/%d", i), f.session, http.StatusOK)
 }
 
 const prefaceHTTP2 = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"
