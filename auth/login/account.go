@@ -34,7 +34,7 @@ func (h *Handler) whoami(w http.ResponseWriter, r *http.Request, c auth.Client, 
 	case d.Verdict() == policy.Allow:
 		s := d.Principal().Session()
 		h.Pages.RenderFor(w, r, c.RequestID, to, page.Account{
-			Session: s, IdleEnds: h.Sessions.IdleEnds(s), Now: h.Now(),
+			Session: s, IdleEnds: h.Sessions.IdleEnds(s), Admin: h.Policy.IsAdmin(&s.Identity), Now: h.Now(),
 		})
 	default:
 		h.Pages.RenderFor(w, r, c.RequestID, to, h.denied(d.Denied(), d.Reason(), here))

@@ -41,6 +41,7 @@ const (
 	Loop             Problem = "loop_detected"
 	StoreAway        Problem = "store_unavailable"
 	SignOutFailed    Problem = "sign_out_unavailable"
+	DirectoryAway    Problem = "directory_unavailable"
 	RevocationsStale Problem = "revocations_unknown"
 	Draining         Problem = "draining"
 	Internal         Problem = "internal"
@@ -252,6 +253,12 @@ func wordings() map[Problem]wording {
 			text:   "The sign-out could not be recorded, so your session was not ended.",
 			hint:   "Try again in a moment. On a computer that is not yours, delete the cookies of {host} as well.",
 			action: actLogout, retryAfter: soon,
+		},
+		DirectoryAway: {
+			status: http.StatusServiceUnavailable, icon: "plug", title: "The directory cannot be reached",
+			text:   "The store does not answer, so it is not known whether anything was changed.",
+			hint:   "Look at the page again in a moment. " + persist,
+			action: actRetry, retryAfter: soon,
 		},
 		RevocationsStale: {
 			status: http.StatusServiceUnavailable, icon: "plug", title: "Closed for a moment",

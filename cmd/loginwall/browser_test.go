@@ -183,7 +183,7 @@ func testAccount(t *testing.T, browser context.Context, s *scene) {
 	b.at(s.url + "/_auth/")
 	b.sees("Your account")
 	b.sees("Alice Archer")
-	b.lacks("Users") // there is no directory yet, not for admins either
+	b.sees("Users") // as she is an admin
 	b.click("To the app")
 	b.at(s.url + "/")
 	b.back()

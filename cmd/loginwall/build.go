@@ -11,6 +11,7 @@ import (
 
 	"github.com/loginwall/loginwall/auth"
 	"github.com/loginwall/loginwall/auth/assertion"
+	"github.com/loginwall/loginwall/auth/directory"
 	"github.com/loginwall/loginwall/auth/gate"
 	"github.com/loginwall/loginwall/auth/login"
 	"github.com/loginwall/loginwall/auth/oidc"
@@ -87,7 +88,14 @@ func (w *wall) build(cfg *config.Config, before *site) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	doors, err := w.loginHandler(cfg, provider, sessions, decider, rules, pages, keys, teller)
+	logins, err := w.loginHandler(cfg, provider, sessions, decider, rules, pages, keys, teller)
+	if err != nil {
+		provider.discardUnless(before)
+		return nil, err
+	}
+	people, err := directory.New(directory.Config{
+		Gate: decider, Doors: logins, Pages: pages, Policy: rules, Store: w.store, Log: w.log, Now: w.program.now,
+	})
 	if err != nil {
 		provider.discardUnless(before)
 		return nil, err
@@ -98,7 +106,7 @@ func (w *wall) build(cfg *config.Config, before *site) (*site, error) {
 		return nil, err
 	}
 	handler, err := proxy.New(proxy.Config{
-		PublicURL: cfg.PublicURL, Resolver: resolver, Gate: decider, Auth: doors, Sessions: sessions, Pages: pages, Teller: teller,
+		PublicURL: cfg.PublicURL, Resolver: resolver, Gate: decider, Auth: ownPages{logins, people}, Sessions: sessions, Pages: pages, Teller: teller,
 		Upstreams: upstreams, Live: w.live, Metrics: w.metrics, AccessLog: w.accessLog(cfg), Log: w.log, Draining: w.draining.Load,
 		Stall: cfg.Timeouts.Stall, Now: w.program.now,
 	})
@@ -109,6 +117,17 @@ func (w *wall) build(cfg *config.Config, before *site) (*site, error) {
 	ctx, cancel := context.WithCancel(w.background)
 	w.running.Go(func() { sessions.RunSeen(ctx, flushSeen) })
 	return &site{cfg: cfg, handler: handler, gate: decider, provider: provider, stop: cancel}, nil
+}
+
+// ownPages are all that is below /_auth/.
+type ownPages struct {
+	*login.Handler
+	people *directory.Handler
+}
+
+// Serve implements proxy.Auth.
+func (d ownPages) Serve(rw http.ResponseWriter, r *http.Request, path string, c auth.Client) bool {
+	return d.Handler.Serve(rw, r, path, c) || d.people.Serve(rw, r, path, c)
 }
 
 func (w *wall) loginHandler(cfg *config.Config, provider *relyingParty, sessions *session.Keeper, decider *gate.Gate,
