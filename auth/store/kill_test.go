@@ -13,6 +13,7 @@ import (
 
 	"github.com/loginwall/loginwall/auth"
 	"github.com/loginwall/loginwall/auth/store"
+	"github.com/loginwall/loginwall/internal/hygiene"
 )
 
 // childPath names, in a child process, the store to write to.
@@ -23,7 +24,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, writeForever(path, os.Getenv(childPath+"_TAG")))
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	os.Exit(hygiene.Tests{M: m}.Run())
 }
 
 // writeForever signs people in, ends every second session, blocks every third

@@ -187,6 +187,24 @@ func TestShape(t *testing.T) {
 	}
 }
 
+// TestEveryPackageCleansUp: the tests of every package are watched for what they leave
+// behind.
+func TestEveryPackageCleansUp(t *testing.T) {
+	for _, p := range listPackages(t) {
+		tests, err := filepath.Glob(filepath.Join(p.Dir, "*_test.go"))
+		check(t, err)
+		watched := len(tests) == 0
+		for _, file := range tests {
+			text, err := os.ReadFile(file)
+			check(t, err)
+			watched = watched || strings.Contains(string(text), "hygiene.Tests{M: m}")
+		}
+		if !watched {
+			t.Errorf("%s has no TestMain that calls hygiene.Tests", p.ImportPath)
+		}
+	}
+}
+
 func checkTypes(t *testing.T, p listed, maxFields, maxMethods int) {
 	t.Helper()
 	for _, name := range p.GoFiles {

@@ -14,13 +14,15 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/loginwall/loginwall/internal/hygiene"
 )
 
 func TestMain(m *testing.M) {
 	// A program with the race detector otherwise sleeps for a second before it ends,
 	// in case another thread still has a race to report.
 	_ = os.Setenv("GORACE", goRace)
-	testscript.Main(m, map[string]func(){"loginwall": func() { os.Exit(realMain()) }})
+	testscript.Main(hygiene.Tests{M: m}, map[string]func(){"loginwall": func() { os.Exit(realMain()) }})
 }
 
 const goRace = "atexit_sleep_ms=20"
