@@ -7,7 +7,7 @@ TOOL := go tool -modfile=deploy/tools/go.mod
 # How long each fuzz target runs under `make fuzz`.
 FUZZTIME ?= 2m
 
-.PHONY: build demo test components format lint vet check-modules unit fuzz bench mutants floods soak vulncheck
+.PHONY: build demo test components format lint vet check-modules unit fuzz bench bench-parts mutants floods soak vulncheck
 
 build: ## one static binary in bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/loginwall ./cmd/loginwall
@@ -46,7 +46,11 @@ fuzz: ## each fuzz target for FUZZTIME
 	  done; \
 	done
 
-bench: ## the parts of the request's path, in one run
+bench: build ## the wall beside a bare proxy and nginx; BENCH takes flags: BENCH='-run login -rounds 1'
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/ ./deploy/bench ./deploy/bench/bare
+	taskset -c 1 bin/bench $(BENCH)
+
+bench-parts: ## the parts of the request's path, each alone
 	go test -run '^$$' -bench . -benchmem -count 5 ./...
 
 mutants: ## META-254: take out one defence at a time, and see a test go red
