@@ -123,8 +123,31 @@ const (
 	EventBlocked      EventKind = "blocked"
 	EventUnblocked    EventKind = "unblocked"
 	EventAdminChanged EventKind = "admin_account_changed"
+	EventUserDeleted  EventKind = "user_deleted"
 	EventReloaded     EventKind = "config_reloaded"
 )
+
+// EventKinds returns all of them, in the order in which a person chooses.
+func EventKinds() []EventKind {
+	return []EventKind{
+		EventSignIn, EventDenied, EventSignOut, EventSessionEnded, EventBlocked, EventUnblocked,
+		EventUserDeleted, EventAdminChanged, EventReloaded,
+	}
+}
+
+// An Activity is what happened in one hour or one day of UTC.
+type Activity struct {
+	Start time.Time
+	// SignIns and Denied count events; People is how many accounts signed in.
+	SignIns, Denied, People int64
+}
+
+// A TurnedAway is how often one address was denied for one reason.
+type TurnedAway struct {
+	Email, Reason string
+	Times         int64
+	First, Last   time.Time
+}
 
 // A RevocationKind says what Revocation.Key names.
 type RevocationKind string

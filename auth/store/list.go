@@ -8,6 +8,7 @@ import (
 	"iter"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/loginwall/loginwall/auth"
 )
@@ -53,8 +54,12 @@ type EventQuery struct {
 	User  auth.UserID
 	Email string
 	Kind  auth.EventKind
-	After Cursor
-	Limit int
+	// Actor is who did it, Address where from.
+	Actor, Address string
+	// Since and Before bound when it was, where they are not zero.
+	Since, Before time.Time
+	After         Cursor
+	Limit         int
 }
 
 // Users lists a page of users, who was seen last first, and where the next page
@@ -179,6 +184,20 @@ func (s *Store) Events(ctx context.Context, q EventQuery) ([]auth.Event, Cursor,
 	}
 	if q.Kind != "" {
 		w.and("kind = ?", q.Kind)
+	}
+	if q.Actor != "" {
+		w.and("actor = ?", text(q.Actor))
+	}
+	if q.Address != "" {
+		w.and("address = ?", text(q.Address))
+	}
+	// The trail is in the order of time: a moment is a place in it, which is found
+	// at once however far back it lies.
+	if !q.Since.IsZero() {
+		w.and("id >= (SELECT id FROM events WHERE at >= ? ORDER BY at, id LIMIT 1)", q.Since.UnixMilli())
+	}
+	if !q.Before.IsZero() {
+		w.and("id <= (SELECT id FROM events WHERE at < ? ORDER BY at DESC, id DESC LIMIT 1)", q.Before.UnixMilli())
 	}
 	if q.After != "" {
 		id, _, err := q.After.parse()

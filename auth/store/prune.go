@@ -22,7 +22,8 @@ const (
 // Prune takes away what nobody needs any more: sessions past Config.KeepSessions,
 // revocations of what has expired, events over the limits. It works in small
 // transactions and pauses for as long as each took, so that sign-ins pass
-// between, those of other processes too. Space in the file is used again.
+// between, those of other processes too. Space in the file is used again. What
+// the events of an hour or a day come to is noted before they go.
 func (s *Store) Prune(ctx context.Context) error {
 	now := s.config.Now()
 	sessions, err := s.prune(ctx, `DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires < $1 ORDER BY expires LIMIT $2)`,
@@ -36,12 +37,14 @@ func (s *Store) Prune(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	for _, span := range []time.Duration{Hourly, Daily} {
+		if err := s.sumUp(ctx, span, now); err != nil {
+			return err
+		}
+	}
 	// Counted by kind, so that sign-ins cannot push the traces of a block out.
 	events := int64(0)
-	for _, kind := range []auth.EventKind{
-		auth.EventSignIn, auth.EventDenied, auth.EventSignOut, auth.EventSessionEnded,
-		auth.EventBlocked, auth.EventUnblocked, auth.EventAdminChanged, auth.EventReloaded,
-	} {
+	for _, kind := range auth.EventKinds() {
 		keep := s.config.KeepEvents
 		if kind == auth.EventDenied {
 			keep = s.config.KeepDenied

@@ -261,7 +261,7 @@ func (s *Store) DeleteUser(ctx context.Context, user auth.UserID, by string) err
 			return none, fmt.Errorf("delete: %w", err)
 		}
 		return none, t.record(auth.Event{
-			Kind: auth.EventSessionEnded, Actor: by, User: user, Email: email, Detail: "deleted from the directory",
+			Kind: auth.EventUserDeleted, Actor: by, User: user, Email: email,
 		})
 	})
 	return err

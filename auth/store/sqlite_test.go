@@ -32,7 +32,7 @@ func TestSQLite(t *testing.T) {
 	})
 }
 
-func newPath(t *testing.T) string {
+func newPath(t testing.TB) string {
 	t.Helper()
 	return filepath.Join(t.TempDir(), "loginwall.db")
 }
@@ -88,7 +88,7 @@ func signIn(t *testing.T, s *store.Store, n int) auth.Session {
 }
 
 // raw opens the file as an operator's tool does.
-func raw(t *testing.T, path string) *sql.DB {
+func raw(t testing.TB, path string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("sqlite", path)
 	if err != nil {
@@ -99,7 +99,7 @@ func raw(t *testing.T, path string) *sql.DB {
 	return db
 }
 
-func run(t *testing.T, db *sql.DB, statements ...string) {
+func run(t testing.TB, db *sql.DB, statements ...string) {
 	t.Helper()
 	for _, statement := range statements {
 		if _, err := db.ExecContext(t.Context(), statement); err != nil {

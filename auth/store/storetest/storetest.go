@@ -46,6 +46,8 @@ func Run(t *testing.T, fresh Fresh) {
 		"UserSearch":             testUserSearch,
 		"SessionLists":           testSessionLists,
 		"EventLists":             testEventLists,
+		"EventFilters":           testEventFilters,
+		"Activity":               testActivity,
 		"BlockLists":             testBlockLists,
 		"BadCursors":             testBadCursors,
 		"PruneSessions":          testPruneSessions,
