@@ -21,6 +21,7 @@ have npm npm
 have nginx nginx-light
 have haproxy haproxy
 have systemd-analyze systemd
+have promtool prometheus
 
 if ((${#missing[@]})); then
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then

@@ -76,7 +76,10 @@ func (p *program) newWall(ctx context.Context, cfg *config.Config) (_ *wall, err
 	}()
 
 	w.revoked = session.NewRevocations(p.now)
-	w.metrics = observe.NewMetrics(observe.MetricsConfig{Version: version(), FeedAge: w.revoked.Age, DroppedLines: w.queue.Dropped})
+	w.metrics = observe.NewMetrics(observe.MetricsConfig{
+		Version: version(), FeedAge: w.revoked.Age, DroppedLines: w.queue.Dropped,
+		ClockOffset: func() time.Duration { return w.site.Load().provider.ClockOffset() },
+	})
 	if w.logins, err = login.NewMemory(); err != nil {
 		return nil, err
 	}

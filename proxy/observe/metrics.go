@@ -3,6 +3,7 @@ package observe
 import (
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,8 +21,11 @@ type MetricsConfig struct {
 	Version string
 	// FeedAge is the age of the last known revocations.
 	FeedAge func() time.Duration
-	// DroppedLines counts the log lines that were dropped.
-	DroppedLines func() int64
+	// DroppedLines counts the log lines that were dropped; DroppedEvents those of an
+	// audit stream that goes to a file.
+	DroppedLines, DroppedEvents func() int64
+	// ClockOffset is the provider's clock minus ours.
+	ClockOffset func() time.Duration
 }
 
 // Metrics are counted in a registry of their own and served by Ops. All methods
@@ -97,17 +101,28 @@ func NewMetrics(c MetricsConfig) *Metrics {
 	m.registry.MustRegister(build, m.requests.vec, durations, m.loginsStarted, m.logins, m.denials, m.sessionEnds,
 		m.provider, m.store, m.upstreamErrors, m.upstreamDials, m.streams, m.reload.success, m.reload.at,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if c.FeedAge != nil {
-		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Namespace: namespace, Name: "revocation_feed_age_seconds", Help: "Age of the last known revocations.",
-		}, func() float64 { return c.FeedAge().Seconds() }))
-	}
-	if c.DroppedLines != nil {
-		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Namespace: namespace, Name: "log_lines_dropped_total", Help: "Log lines dropped because nobody took them.",
-		}, func() float64 { return float64(c.DroppedLines()) }))
-	}
+	m.gaugeFunc("revocation_feed_age_seconds", "Age of the last known revocations.", c.FeedAge)
+	m.gaugeFunc("provider_clock_offset_seconds", "The provider's clock minus ours, as its last answer told.", c.ClockOffset)
+	m.dropped("log", c.DroppedLines)
+	m.dropped("audit", c.DroppedEvents)
+	m.logins.WithLabelValues("ok", "") // there from the start, so that "none came back" can be asked
 	return m
+}
+
+func (m *Metrics) gaugeFunc(name, help string, value func() time.Duration) {
+	if value != nil {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help},
+			func() float64 { return value().Seconds() }))
+	}
+}
+
+func (m *Metrics) dropped(stream string, lines func() int64) {
+	if lines != nil {
+		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Namespace: namespace, Name: "log_lines_dropped_total", Help: "Lines dropped because nobody took them.",
+			ConstLabels: prometheus.Labels{"stream": stream},
+		}, func() float64 { return float64(lines()) }))
+	}
 }
 
 // Request counts one answered request. A stream is counted, but its duration,
@@ -143,9 +158,9 @@ func (m *Metrics) ProviderRequest(endpoint string, d time.Duration, err error) {
 	m.provider.WithLabelValues(m.words.bound(endpoint), result(err)).Observe(d.Seconds())
 }
 
-// StoreRequest records one call of the store.
+// StoreRequest records one call of the store, named in a word or two.
 func (m *Metrics) StoreRequest(op string, d time.Duration, err error) {
-	m.store.WithLabelValues(m.words.bound(op), result(err)).Observe(d.Seconds())
+	m.store.WithLabelValues(m.words.bound(strings.ReplaceAll(op, " ", "_")), result(err)).Observe(d.Seconds())
 }
 
 // UpstreamError counts a request that the upstream failed; kind is a fixed word.

@@ -218,11 +218,14 @@ func scrape(t *testing.T, h http.Handler, path string) *httptest.ResponseRecorde
 	return w
 }
 
-func TestMetrics(t *testing.T) {
+// touched has counted something in each of its metrics.
+func touched() *observe.Metrics {
 	m := observe.NewMetrics(observe.MetricsConfig{
-		Version:      "v1.2.3",
-		FeedAge:      func() time.Duration { return 1500 * time.Millisecond },
-		DroppedLines: func() int64 { return 7 },
+		Version:       "v1.2.3",
+		FeedAge:       func() time.Duration { return 1500 * time.Millisecond },
+		DroppedLines:  func() int64 { return 7 },
+		DroppedEvents: func() int64 { return 8 },
+		ClockOffset:   func() time.Duration { return -2 * time.Second },
 	})
 	m.Request(observe.Proxied, "GET", 200, 3*time.Millisecond, false)
 	m.Request(observe.Proxied, "GET", 200, time.Hour, true)
@@ -235,15 +238,18 @@ func TestMetrics(t *testing.T) {
 	m.Denied("not a word\n")
 	m.SessionEnded("sign_out")
 	m.ProviderRequest("token", time.Second, errors.New("x"))
-	m.StoreRequest("sign_in", time.Millisecond, nil)
+	m.StoreRequest("sign in", time.Millisecond, nil)
 	m.UpstreamError("refused")
 	m.UpstreamDial(time.Millisecond, nil)
 	m.Streams("websocket", 2)
 	m.Streams("websocket", -1)
 	m.Reloaded(true, time.Unix(1700000000, 0))
 	m.Reloaded(false, time.Unix(1800000000, 0))
+	return m
+}
 
-	body := scrape(t, observe.Ops(m, nil), "/metrics").Body.String()
+func TestMetrics(t *testing.T) {
+	body := scrape(t, observe.Ops(touched(), nil), "/metrics").Body.String()
 	for _, want := range []string{
 		`loginwall_http_requests_total{code="200",method="GET",outcome="proxied"} 2`,
 		`loginwall_http_requests_total{code="401",method="other",outcome="sign_in_required"} 1`,
@@ -263,7 +269,9 @@ func TestMetrics(t *testing.T) {
 		`loginwall_config_last_reload_success 0`,
 		`loginwall_config_last_reload_success_timestamp_seconds 1.7e+09`,
 		`loginwall_revocation_feed_age_seconds 1.5`,
-		`loginwall_log_lines_dropped_total 7`,
+		`loginwall_log_lines_dropped_total{stream="log"} 7`,
+		`loginwall_log_lines_dropped_total{stream="audit"} 8`,
+		`loginwall_provider_clock_offset_seconds -2`,
 		`version="v1.2.3"} 1`,
 		`go_goroutines `, `process_open_fds `,
 	} {
