@@ -1,6 +1,9 @@
 package auth
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // A SignIn is what the store is asked to record before a session's cookie is
 // sent. Address and Agent are the client's, as told by a trusted hop or the
@@ -198,4 +201,18 @@ type Client struct {
 	// Original is the path and query that the client asked a trusted front proxy for,
 	// where that proxy sends it to the login itself; else empty.
 	Original string
+}
+
+type clientKey struct{}
+
+// WithClient returns a context that says on whose behalf something is done, so
+// that what is recorded far below can say from where.
+func WithClient(ctx context.Context, c Client) context.Context {
+	return context.WithValue(ctx, clientKey{}, c)
+}
+
+// ClientOf returns the client of WithClient; the zero Client where there is none.
+func ClientOf(ctx context.Context) Client {
+	c, _ := ctx.Value(clientKey{}).(Client)
+	return c
 }

@@ -373,6 +373,13 @@ const (
 	LogText LogFormat = "text"
 )
 
+// Where the audit stream goes, beside a file: AuditFile and its absolute path.
+const (
+	AuditStderr = "stderr"
+	AuditOff    = "off"
+	AuditFile   = "file:"
+)
+
 // Log says what is written to stderr.
 type Log struct {
 	// debug, info, warn or error.
@@ -383,6 +390,12 @@ type Log struct {
 
 	// Whether every request gets a line.
 	Access bool `yaml:"access" default:"true"`
+
+	// Where the audit stream goes, one line for each sign-in, denial, sign-out,
+	// ended session, block and reload: stderr, among the log; file:PATH, appended
+	// to and opened anew for what comes, so that it may be rotated by renaming; or
+	// off. The same events are in the store.
+	Audit string `yaml:"audit" kind:"audit" default:"stderr"`
 }
 
 // A Size is a number of bytes.

@@ -73,6 +73,8 @@ func (d *decoder) word(kind, text string) (string, error) {
 			return "", nil
 		}
 		return parseAddress(text)
+	case "audit":
+		return d.parseAudit(text)
 	case "client_id":
 		return parseClientID(text)
 	case "domain":
@@ -146,6 +148,18 @@ func (d *decoder) resolve(path string) string {
 		return filepath.Clean(path)
 	}
 	return filepath.Join(d.folder, path)
+}
+
+// parseAudit returns stderr, off, or file: with an absolute path behind it.
+func (d *decoder) parseAudit(text string) (string, error) {
+	path, ok := strings.CutPrefix(text, AuditFile)
+	switch {
+	case text == AuditStderr || text == AuditOff:
+		return text, nil
+	case !ok || path == "" || strings.HasSuffix(path, "/") || parseLine(path) != nil:
+		return "", fault{what: "is none of stderr, off and file:PATH", do: "as in file:/var/log/loginwall/audit.log"}
+	}
+	return AuditFile + d.resolve(path), nil
 }
 
 // parseLine checks a text that is shown or sent: one line of characters that can

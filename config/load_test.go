@@ -110,7 +110,7 @@ func TestSmallestFileHasTheDocumentedDefaults(t *testing.T) {
 			ReadHeader: 10 * time.Second, Idle: 120 * time.Second, Stall: 120 * time.Second, Connect: 10 * time.Second,
 			ResponseHeader: 5 * time.Minute, DrainDelay: 0, Drain: 25 * time.Second,
 		},
-		Log: config.Log{Level: slog.LevelInfo, Format: config.LogAuto, Access: true},
+		Log: config.Log{Level: slog.LevelInfo, Format: config.LogAuto, Access: true, Audit: "stderr"},
 	})
 	if got, want := c.OwnKeyFile(), filepath.Join(c.Folder(), "loginwall.key"); got != want {
 		t.Errorf("OwnKeyFile: got %s, want %s", got, want)
@@ -169,7 +169,7 @@ ops_listen: off
 contact: Ask Bjørn
 limits: {header_bytes: 1MiB}
 timeouts: {read_header: 1s, idle: 2s, stall: 3s, connect: 4s, response_header: 0s, drain_delay: 5s, drain: 0}
-log: {level: debug, format: text, access: false}
+log: {level: debug, format: text, access: false, audit: "file:audit.log"}
 `
 
 func TestEveryKey(t *testing.T) {
@@ -226,7 +226,7 @@ func TestEveryKey(t *testing.T) {
 		Timeouts: config.Timeouts{
 			ReadHeader: time.Second, Idle: 2 * time.Second, Stall: 3 * time.Second, Connect: 4 * time.Second, DrainDelay: 5 * time.Second,
 		},
-		Log: config.Log{Level: slog.LevelDebug, Format: config.LogText},
+		Log: config.Log{Level: slog.LevelDebug, Format: config.LogText, Audit: "file:" + filepath.Join(c.Folder(), "audit.log")},
 	})
 	want := []string{
 		filepath.Join(c.Folder(), "loginwall.yaml"), filepath.Join(folder, "oidc_client_secret"), filepath.Join(folder, "provider-ca.pem"),

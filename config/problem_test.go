@@ -119,11 +119,12 @@ func TestProblems(t *testing.T) {
 7: headers.set: is a list where names and values belong (write them as Name: value)
 7: headers.profiles: is a single value where a list belongs (put it in brackets: [ … ])
 8: deny.emails[0]: is a list where a single value belongs`},
-		{"types", smallestFile + "pass_host: yes\nlog: {access: \"true\", level: warning, format: jsno}\ncontact: true\nlisten: 8080\nlimits: {header_bytes: 32KB}\n", `
+		{"types", smallestFile + "pass_host: yes\nlog: {access: \"true\", level: warning, format: jsno, audit: syslog}\ncontact: true\nlisten: 8080\nlimits: {header_bytes: 32KB}\n", `
 8: pass_host: "yes" is neither true nor false
 9: log.access: is text where true or false belongs (write it without quotes)
 9: log.level: "warning" is not known here (one of debug, info, warn, error)
 9: log.format: "jsno" is not known here (did you mean json?)
+9: log.audit: "syslog" is none of stderr, off and file:PATH (as in file:/var/log/loginwall/audit.log)
 10: contact: is true or false where text belongs (put quotes around it if it is meant as text)
 11: listen: "8080" is not host:port (write :8080)
 12: limits.header_bytes: "32KB" is not a size (bytes, as in 65536, or with a unit, as in 64KiB or 1MiB)`},

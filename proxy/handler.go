@@ -191,6 +191,7 @@ func (h *Handler) health(x *exchange) {
 // spelling: a path that decoding would change is none.
 func (h *Handler) serveOwn(x *exchange) {
 	x.answerOurselves()
+	x.r = x.r.WithContext(auth.WithClient(x.r.Context(), x.client()))
 	if x.r.Body != nil {
 		x.r.Body = http.MaxBytesReader(&x.out, x.r.Body, maxOwnBody)
 	}

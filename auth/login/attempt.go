@@ -52,6 +52,8 @@ func newAttempt(issuer string, target page.Target, now time.Time, timeout time.D
 // 4.1, recommends for a verifier.
 func text(b [randomBytes]byte) string { return base64.RawURLEncoding.EncodeToString(b[:]) }
 
+func (a *attempt) expired(now time.Time) bool { return !now.Before(a.expires) }
+
 func (a *attempt) id() string { return text(a.state)[:idLength] }
 
 // matches compares in constant time.
@@ -132,7 +134,7 @@ func (s *attempts) read(r *http.Request) (open []held, dead []string) {
 		if err == nil {
 			a, err = decodeAttempt(plain)
 		}
-		if err != nil || a.id() != id || !s.now().Before(a.expires) {
+		if err != nil || a.id() != id || a.expired(s.now()) {
 			if len(dead) < maxDeletions && !slices.Contains(dead, c.Name) {
 				dead = append(dead, c.Name)
 			}
@@ -143,12 +145,20 @@ func (s *attempts) read(r *http.Request) (open []held, dead []string) {
 	return open, dead
 }
 
-// find returns the attempt that a callback's state belongs to.
+// find returns the attempt that a callback's state belongs to, even if it has
+// expired: a browser may keep a cookie for longer than it was told.
 func (s *attempts) find(r *http.Request, state string) (attempt, bool) {
-	open, _ := s.read(r)
-	for _, h := range open {
-		if h.matches(state) {
-			return h.attempt, true
+	for _, c := range r.Cookies() {
+		id, ours := strings.CutPrefix(c.Name, s.prefix)
+		if !ours || !strings.HasPrefix(state, id) {
+			continue
+		}
+		plain, _, err := s.box.Open(c.Value)
+		if err != nil {
+			continue
+		}
+		if a, err := decodeAttempt(plain); err == nil && a.id() == id && a.matches(state) {
+			return a, true
 		}
 	}
 	return attempt{}, false

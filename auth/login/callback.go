@@ -32,6 +32,11 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request, c auth.Client
 		return
 	}
 	a, found := h.attempts.find(r, answer.state)
+	if found && a.expired(h.Now()) {
+		h.attempts.clear(w, &a)
+		h.refuse(w, r, c, string(page.AttemptExpired), page.Error{Problem: page.AttemptExpired, To: page.ParseTarget(a.target)})
+		return
+	}
 	if !found || a.issuer != h.Issuer || !h.Memory.spent.use(answer.state, a.expires, h.Now()) {
 		h.unknownAttempt(w, r, c, answer.state)
 		return
@@ -78,7 +83,7 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request, c auth.Client, w
 		h.turnAway(w, r, c, who, d.Reason, d.Rule, target)
 		return
 	}
-	cookie, s, in, err := h.Sessions.Start(ctx, *who, c)
+	cookie, _, in, err := h.Sessions.Start(ctx, *who, c)
 	if errors.Is(err, auth.ErrBlocked) {
 		h.turnAway(w, r, c, who, policy.ReasonBlocked, "block", target)
 		return
@@ -87,10 +92,9 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request, c auth.Client, w
 		h.fail(w, r, c, "record the sign-in", target, err)
 		return
 	}
-	log := h.Log.With(slog.String("request_id", c.RequestID), slog.String("client", c.Address), slog.String("user", who.Email))
-	log.InfoContext(ctx, "signed in", slog.String("user_id", string(who.UserID())), slog.String("session", string(s.ID)), slog.Bool("first_time", in.FirstTime))
 	if in.PreviousHolder != "" && h.Policy.IsAdmin(who) {
-		log.WarnContext(ctx, "another account now holds an admin's address",
+		h.Log.WarnContext(ctx, "another account now holds an admin's address",
+			slog.String("request_id", c.RequestID), slog.String("client", c.Address), slog.String("user", who.Email),
 			slog.String("user_id", string(who.UserID())), slog.String("previous_user_id", string(in.PreviousHolder)))
 		h.record(ctx, c, auth.Event{Kind: auth.EventAdminChanged, Actor: who.Email, User: who.UserID(), Email: who.Email, Detail: "before: " + string(in.PreviousHolder)})
 	}

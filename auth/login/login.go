@@ -257,8 +257,6 @@ func (h *Handler) logout(w http.ResponseWriter, r *http.Request, c auth.Client) 
 			h.Pages.Render(w, r, c.RequestID, page.Error{Problem: page.SignOutFailed})
 			return
 		}
-		h.Log.InfoContext(r.Context(), "signed out", slog.String("request_id", c.RequestID), slog.String("client", c.Address),
-			slog.String("user", opened.Session.Identity.Email), slog.String("session", string(opened.Session.ID)))
 	}
 	w.Header().Add("Set-Cookie", h.Sessions.ClearCookie())
 	// The Back button would show what the app had answered to whoever sits down next.

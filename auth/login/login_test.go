@@ -96,12 +96,15 @@ func TestAttemptExpiryIsInsideTheSeal(t *testing.T) {
 	b := newBrowser(t)
 	a := b.begin(t, "/")
 	*b.now = a.expires.Add(-time.Millisecond)
-	if _, ok := b.attempts.find(b.request(), text(a.state)); !ok {
+	if found, ok := b.attempts.find(b.request(), text(a.state)); !ok || found.expired(*b.now) {
 		t.Error("the attempt was gone before its time")
 	}
 	*b.now = a.expires
-	if _, ok := b.attempts.find(b.request(), text(a.state)); ok {
-		t.Error("the attempt outlived its time")
+	if found, ok := b.attempts.find(b.request(), text(a.state)); !ok || !found.expired(*b.now) {
+		t.Error("the attempt outlived its time, or nobody is told so")
+	}
+	if open, dead := b.attempts.read(b.request()); len(open) != 0 || len(dead) != 1 {
+		t.Errorf("%d attempts are open, %d to be deleted", len(open), len(dead))
 	}
 }
 

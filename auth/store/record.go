@@ -233,12 +233,16 @@ func (s *Store) Record(ctx context.Context, e auth.Event) error {
 	return err
 }
 
+// record writes an event. Where it does not say from where it was caused, the
+// context may.
 func (t *tx) record(e auth.Event) error {
+	e.At, e.Address = moment(t.now), cmp.Or(e.Address, auth.ClientOf(t.ctx).Address)
 	if _, err := t.exec(`INSERT INTO events (at, kind, actor, user_id, email, session_id, address, detail)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
 		t.now, e.Kind, text(e.Actor), e.User, text(e.Email), e.Session, text(e.Address), text(e.Detail)); err != nil {
 		return fmt.Errorf("write event: %w", err)
 	}
+	t.events = append(t.events, e)
 	return nil
 }
 

@@ -52,6 +52,9 @@ type Config struct {
 	// Observe, when set, is told of every call: a fixed word for what was done, how
 	// long it took, and how it ended. It must be quick and safe for concurrent use.
 	Observe func(what string, took time.Duration, err error)
+	// Recorded, when set, is told of every event once it is on disk, with the context
+	// of the call that caused it. It must be quick and safe for concurrent use.
+	Recorded func(context.Context, auth.Event)
 	// Now is the clock of an embedded store, and times calls; nil means time.Now.
 	Now func() time.Time
 }
@@ -153,6 +156,8 @@ type tx struct {
 	sql *sql.Tx
 	// now is the store's clock in ms, read behind the lock.
 	now int64
+	// events are those that the transaction records.
+	events []auth.Event
 }
 
 // write is the one door for whatever changes the store: f runs in a transaction
@@ -215,6 +220,11 @@ func transact[T any](ctx context.Context, s *Store, f func(*tx) (T, error)) (val
 	}
 	if err = t.sql.Commit(); err != nil {
 		return value, fmt.Errorf("commit: %w", err)
+	}
+	for _, e := range t.events {
+		if s.config.Recorded != nil {
+			s.config.Recorded(ctx, e)
+		}
 	}
 	return value, nil
 }

@@ -87,7 +87,7 @@ func TestAttackTrail(t *testing.T) {
 
 	t.Run("LOG-235 each decision", func(t *testing.T) {
 		a := r.login(t, "alice@example.com", devidp.Fault{})
-		logged(t, a, `"msg":"signed in"`, `"user":"alice@example.com"`, `"user_id":"`)
+		logged(t, a, `"event":"sign_in"`, `"user":"alice@example.com"`, `"user_id":"`)
 		a = r.ask(t, http.MethodGet, "-nav", "/x")
 		logged(t, &answer{Response: &http.Response{Header: http.Header{"X-Request-Id": {requestID(r.upstream.since(0))}}}}, `"outcome":"proxied"`, `"user":"alice@example.com"`, `"user_id":"`, `"rule":"`)
 		if a.StatusCode != http.StatusOK {

@@ -105,6 +105,10 @@ func (w *wall) build(cfg *config.Config, before *site) (*site, error) {
 		provider.discardUnless(before)
 		return nil, err
 	}
+	if err := auditable(cfg); err != nil {
+		provider.discardUnless(before)
+		return nil, err
+	}
 	handler, err := proxy.New(proxy.Config{
 		PublicURL: cfg.PublicURL, Resolver: resolver, Gate: decider, Auth: ownPages{logins, people}, Sessions: sessions, Pages: pages, Teller: teller,
 		Upstreams: upstreams, Live: w.live, Metrics: w.metrics, AccessLog: w.accessLog(cfg), Log: w.log, Draining: w.draining.Load,

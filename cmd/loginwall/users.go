@@ -26,7 +26,7 @@ func (p *program) openStore(ctx context.Context) (*store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := store.Open(ctx, store.Config{URL: cfg.Store.URL(), Now: p.now})
+	s, err := store.Open(ctx, store.Config{URL: cfg.Store.URL(), Recorded: p.recorded(cfg), Now: p.now})
 	if err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}

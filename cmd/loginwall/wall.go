@@ -40,6 +40,7 @@ type wall struct {
 	log      *slog.Logger
 	level    slog.LevelVar
 	queue    *observe.Queue
+	audit    *observe.Queue // for a file
 	metrics  *observe.Metrics
 	store    *store.Store
 	revoked  *session.Revocations
@@ -68,6 +69,7 @@ func (p *program) newWall(ctx context.Context, cfg *config.Config) (_ *wall, err
 		w.log.Warn("log lines were lost: nobody read them", slog.Int64("lines", lines))
 	})
 	w.log = newLogger(cfg.Log.Format, p.stderr, w.queue, &w.level)
+	w.audit = observe.NewQueue(auditFile{w}, logQueue, nil)
 	w.background, w.stop = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -77,13 +79,15 @@ func (p *program) newWall(ctx context.Context, cfg *config.Config) (_ *wall, err
 
 	w.revoked = session.NewRevocations(p.now)
 	w.metrics = observe.NewMetrics(observe.MetricsConfig{
-		Version: version(), FeedAge: w.revoked.Age, DroppedLines: w.queue.Dropped,
+		Version: version(), FeedAge: w.revoked.Age, DroppedLines: w.queue.Dropped, DroppedEvents: w.audit.Dropped,
 		ClockOffset: func() time.Duration { return w.site.Load().provider.ClockOffset() },
 	})
 	if w.logins, err = login.NewMemory(); err != nil {
 		return nil, err
 	}
-	w.store, err = store.Open(ctx, store.Config{URL: cfg.Store.URL(), Create: true, Log: w.log, Observe: w.metrics.StoreRequest, Now: p.now})
+	w.store, err = store.Open(ctx, store.Config{
+		URL: cfg.Store.URL(), Create: true, Log: w.log, Observe: w.metrics.StoreRequest, Recorded: w.recorded, Now: p.now,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
@@ -175,6 +179,7 @@ func (w *wall) close() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeLog)
 	defer cancel()
+	_ = w.audit.Close(ctx)
 	_ = w.queue.Close(ctx) // a reader that hangs has only itself to blame
 }
 

@@ -93,8 +93,10 @@ func (q *Queue) run() {
 		batch, q.pending = q.pending, batch[:0]
 		closed := q.closed
 		q.mu.Unlock()
-		// An error of the writer (a closed pipe) is not ours to report anywhere.
-		_, _ = q.to.Write(batch)
+		if len(batch) > 0 {
+			// An error of the writer (a closed pipe) is not ours to report anywhere.
+			_, _ = q.to.Write(batch)
+		}
 		if closed {
 			return
 		}
