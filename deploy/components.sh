@@ -22,6 +22,7 @@ have nginx nginx-light
 have haproxy haproxy
 have systemd-analyze systemd
 have promtool prometheus
+have pebble pebble
 
 if ((${#missing[@]})); then
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then

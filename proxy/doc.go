@@ -32,7 +32,10 @@
 // Each request that was let in is known to Live until it ends. When its session
 // is revoked, or a new configuration would not let it in any more, it is cut;
 // WebSockets and event streams also when the session expires. It is registered
-// first and checked again after, so no revocation falls between the two.
+// first and checked again after, so no revocation falls between the two. The
+// client of a WebSocket is told why, with a close frame where a frame of the app
+// ends (1008, or 1001 when the wall stops); any other gets an answer that is
+// visibly broken off.
 //
 // # Limits
 //

@@ -41,7 +41,9 @@ const (
 	// ticksPerCheck is after how many ticks everything is decided anew even if
 	// nothing was heard, for the day on which the revocations grow too old.
 	ticksPerCheck = 4
-	liveShards    = 16
+	// waitTick is how often Wait looks.
+	waitTick   = 10 * time.Millisecond
+	liveShards = 16
 )
 
 // Live knows every request that was let in and has not ended, so that nothing
@@ -57,9 +59,10 @@ type Live struct {
 	epoch atomic.Pointer[epoch]
 	// clock is now, in nanoseconds, as of the last tick: good enough to tell what
 	// stands still.
-	clock  atomic.Int64
-	next   atomic.Uint32
-	shards [liveShards]liveShard
+	clock    atomic.Int64
+	draining atomic.Bool
+	next     atomic.Uint32
+	shards   [liveShards]liveShard
 }
 
 // An epoch is a stretch of time in which no decision changes. Whoever decided in
@@ -105,6 +108,9 @@ func (l *Live) Run(ctx context.Context) {
 		case <-ticker.C:
 			l.clock.Store(l.now().UnixNano())
 			l.expire()
+			if l.draining.Load() {
+				l.cutStreams()
+			}
 			if ticks++; ticks%ticksPerCheck == 0 {
 				l.check()
 			}
@@ -112,9 +118,27 @@ func (l *Live) Run(ctx context.Context) {
 	}
 }
 
-// Drain ends WebSockets and event streams, which would not end by themselves.
+// Drain ends WebSockets and event streams, which would not end by themselves, and
+// from now on those that begin.
 func (l *Live) Drain() {
+	l.draining.Store(true)
+	l.cutStreams()
+}
+
+func (l *Live) cutStreams() {
 	l.cutWhere(errDraining, func(x *exchange) bool { return x.stream.Load() != notStream })
+}
+
+// Wait returns when nothing is open, or ctx ends. http.Server knows nothing of
+// WebSockets, so without it the last ones would not get to read why they end.
+func (l *Live) Wait(ctx context.Context) {
+	for ticker := time.NewTicker(waitTick); l.Len() > 0; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
 }
 
 // check cuts what the gate does not let in any more.
@@ -175,9 +199,9 @@ type registration struct {
 	reading, writing atomic.Int64
 
 	mu    sync.Mutex
-	over  bool     // the handler is about to return; guarded by mu, as what follows
-	cause error    // why it was cut
-	conn  net.Conn // of a WebSocket
+	over  bool  // the handler is about to return; guarded by mu, as what follows
+	cause error // why it was cut
+	conn  *webSocketConn
 }
 
 // The kinds of streams: what may go on for as long as both sides like.
@@ -200,13 +224,19 @@ func (x *exchange) setStream(kind int32) {
 }
 
 // took notes the connection of a WebSocket.
-func (x *exchange) took(conn net.Conn) {
+func (x *exchange) took(conn *webSocketConn) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.conn = conn
 	if x.cause != nil {
-		closeNow(conn)
+		closeNow(conn.Conn) // nobody has been told yet that it is one
 	}
+}
+
+func (x *exchange) whyCut() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.cause
 }
 
 // standsStill reports whether the client has not moved for too long. Only a body
@@ -222,7 +252,8 @@ func (x *exchange) standsStill(now time.Time) bool {
 }
 
 // cut ends an exchange from outside. The upstream sees a canceled request, the
-// client a connection that closes in mid-answer, never a clean end.
+// client of a WebSocket a close frame, and any other a connection that closes in
+// mid-answer, never a clean end.
 func (x *exchange) cut(cause error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -232,7 +263,7 @@ func (x *exchange) cut(cause error) {
 	x.cause = cause
 	x.cancel(cause)
 	if x.conn != nil {
-		closeNow(x.conn)
+		x.conn.cut()
 		return
 	}
 	// Whoever waits for the client stops waiting. Errors mean that the connection is

@@ -257,8 +257,8 @@ func TestWhatIsOpenEndsWithTheSession(t *testing.T) {
 					t.Fatalf("still open: %v", want)
 				}
 			}
-			if _, _, err := ws.Read(t.Context()); err == nil {
-				t.Error("the WebSocket goes on")
+			if code := closedBy(t, ws); code != websocket.StatusPolicyViolation {
+				t.Errorf("the WebSocket ended with %d", code)
 			}
 			for range 5 {
 				select {
@@ -312,8 +312,8 @@ func TestStreamsEndWhenTheSessionExpiresAndDownloadsDoNot(t *testing.T) {
 	defer download.Body.Close()
 
 	clock.advance(time.Minute)
-	if _, _, err := ws.Read(t.Context()); err == nil {
-		t.Error("the WebSocket goes on")
+	if code := closedBy(t, ws); code != websocket.StatusPolicyViolation {
+		t.Errorf("the WebSocket ended with %d", code)
 	}
 	if _, err := io.ReadAll(events.Body); err == nil {
 		t.Error("the events ended cleanly")
@@ -350,8 +350,8 @@ func TestDOS198DrainEndsStreamsAlone(t *testing.T) {
 	}()
 	eventually(t, "both are under way", func() bool { return r.live.Len() == 2 })
 	r.live.Drain()
-	if _, _, err := ws.Read(t.Context()); err == nil {
-		t.Error("the WebSocket goes on")
+	if code := closedBy(t, ws); code != websocket.StatusGoingAway {
+		t.Errorf("the WebSocket ended with %d", code)
 	}
 	close(release)
 	if got := <-finished; got != "done" {

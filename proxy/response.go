@@ -84,29 +84,10 @@ func (o *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	o.began, o.hijacked, o.status = true, true, http.StatusSwitchingProtocols
-	o.x.took(conn)
-	return &countedConn{conn, &o.bytes}, rw, nil
+	ws := &webSocketConn{Conn: conn, x: o.x}
+	o.x.took(ws)
+	return ws, rw, nil
 }
 
 // Unwrap lets http.ResponseController reach what is not wrapped: deadlines.
 func (o *response) Unwrap() http.ResponseWriter { return o.ResponseWriter }
-
-// A countedConn counts what it sends.
-type countedConn struct {
-	net.Conn
-	bytes *atomic.Int64
-}
-
-func (c *countedConn) Write(p []byte) (int, error) {
-	n, err := c.Conn.Write(p)
-	c.bytes.Add(int64(n))
-	return n, err
-}
-
-// CloseWrite passes on that the upstream has said all.
-func (c *countedConn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return c.Conn.Close()
-}

@@ -167,6 +167,7 @@ func (w *wall) drain(servers []*http.Server) error {
 			w.log.Warn("requests were cut off", slog.Any("error", err))
 		}
 	}
+	w.live.Wait(ctx)
 	w.log.Info("stopped")
 	return errors.Join(errs...)
 }
