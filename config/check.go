@@ -18,6 +18,9 @@ func (d *decoder) check(c *Config) {
 	d.checkAllow(c)
 	d.checkHeaders(c)
 	d.checkSession(c)
+	if c.Logo != "" {
+		c.LogoImage, _, _ = d.named("logo", c.Logo, maxLogo)
+	}
 	if c.TLS != nil {
 		d.checkTLS(c)
 	}

@@ -129,6 +129,21 @@ type Config struct {
 	// One line for the page that turns somebody away: whom to ask.
 	Contact string `yaml:"contact" kind:"line" example:"\"Ask Bob in IT, bob@example.com\""`
 
+	// What people call the app: the name on the wall's own pages. If absent, the
+	// host of public_url.
+	AppName string `yaml:"app_name" kind:"line" example:"Sales reports"`
+
+	// The app's sign on those pages, instead of a wall: a PNG, JPEG or WebP file
+	// of 100 KiB at most.
+	Logo string `yaml:"logo" kind:"file" contents:"LogoImage" example:"logo.png"`
+
+	// LogoImage is what Logo holds; nil without one.
+	LogoImage []byte `yaml:"-"`
+
+	// The colour of links and buttons on those pages, dark enough to be read on
+	// white. For dark screens a brighter one is made of it.
+	Accent string `yaml:"accent" kind:"colour" example:"\"#1a5fb4\""`
+
 	// What a single request may cost.
 	Limits Limits `yaml:"limits"`
 

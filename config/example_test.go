@@ -93,7 +93,7 @@ func inFolder(t *testing.T, folder, text string) string {
 	for _, name := range []string{"google_client_secret", "oidc_client_secret", "loginwall_key", "loginwall_old_key"} {
 		writeFile(t, filepath.Join(folder, name), "s3cr3t-of-"+name+"\n", 0o600)
 	}
-	for _, name := range []string{"provider-ca.pem", "upstream-ca.pem"} {
+	for _, name := range []string{"provider-ca.pem", "upstream-ca.pem", "logo.png"} {
 		writeFile(t, filepath.Join(folder, name), testCA, 0o644)
 		text = strings.ReplaceAll(text, name, filepath.Join(folder, name))
 	}

@@ -77,6 +77,11 @@ func (d *decoder) word(kind, text string) (string, error) {
 		return d.parseAudit(text)
 	case "client_id":
 		return parseClientID(text)
+	case "colour":
+		if !colourText.MatchString(text) {
+			return "", fault{what: "is not a colour", do: "six hexadecimal digits behind a #, in quotation marks, as in \"#1a5fb4\""}
+		}
+		return strings.ToLower(text), nil
 	case "domain":
 		return parseDomain(text)
 	case "email":
@@ -114,6 +119,8 @@ func (d *decoder) word(kind, text string) (string, error) {
 	}
 	return "", fault{what: "has a kind that the loader does not know: " + kind}
 }
+
+var colourText = regexp.MustCompile(`^#[0-9a-fA-F]{6}$`)
 
 var wordText = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$`)
 

@@ -23,6 +23,7 @@ const (
 	// a certificate with its chain, or its key.
 	maxFile       = 1 << 20
 	maxSecretFile = 4 << 10
+	maxLogo       = 100 << 10
 	maxCAFile     = 4 << 20
 	maxCertFile   = 256 << 10
 )

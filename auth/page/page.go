@@ -29,6 +29,10 @@ type Config struct {
 	// AppName is what people call the app. Where it is empty, it is the public host,
 	// or on one's own machine "this app": there the host says nothing.
 	AppName string
+	// Logo is the app's sign, instead of ours: a PNG, JPEG or WebP image. May be empty.
+	Logo []byte
+	// Accent is the colour of links and buttons, as #rrggbb; empty for our own.
+	Accent string
 }
 
 // Pages renders every answer of loginwall's own. It is immutable and safe for
@@ -45,11 +49,13 @@ type Pages struct {
 	words    map[Problem]wording
 	denials  map[string]denial
 	files    map[string]file
+	sign     string             // the name of the logo or of our own mark among the files
 	base     *template.Template // never executed, so that Parse can clone it
 	all      *template.Template
 }
 
-// New checks the configuration and reads the templates.
+// New checks the configuration and reads the templates. What an operator chose
+// wrong comes back as a *BrandError.
 func New(c Config) (*Pages, error) {
 	u := c.PublicURL
 	if u == nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil ||
@@ -86,8 +92,11 @@ func New(c Config) (*Pages, error) {
 	for reason, d := range p.denials {
 		p.denials[reason] = denial{p.fill(d.title), p.fill(d.text)}
 	}
-	var err error
-	if p.files, err = readFiles(); err != nil {
+	err := checkName(c.AppName)
+	if err != nil {
+		return nil, err
+	}
+	if p.files, p.sign, err = readFiles(c); err != nil {
 		return nil, err
 	}
 	if p.base, err = template.New("page").Funcs(p.funcs()).ParseFS(templates, "templates/*.html"); err != nil {

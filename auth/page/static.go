@@ -22,29 +22,44 @@ type file struct {
 	body              []byte
 }
 
-// readFiles returns the files under both of their names: "style.css" for
-// templates, "style.<hash>.css" for Static.
-func readFiles() (map[string]file, error) {
-	types := map[string]string{".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
+// readFiles returns the files under both of their names, "style.css" for
+// templates and "style.<hash>.css" for Static, and which of them is the app's sign.
+func readFiles(c Config) (files map[string]file, sign string, err error) {
+	types := map[string]string{".css": "text/css; charset=utf-8", ".svg": "image/svg+xml", ".js": "text/javascript; charset=utf-8"}
 	entries, err := fs.ReadDir(static, "static")
 	if err != nil {
-		return nil, fmt.Errorf("page: reading the embedded files: %w", err)
+		return nil, "", fmt.Errorf("page: reading the embedded files: %w", err)
 	}
-	files := make(map[string]file, 2*len(entries))
+	files = make(map[string]file, 2*len(entries)+2)
+	add := func(name, contentType string, body []byte) {
+		ext := path.Ext(name)
+		sum := sha256.Sum256(body)
+		f := file{strings.TrimSuffix(name, ext) + "." + hex.EncodeToString(sum[:8]) + ext, contentType, body}
+		files[name], files[f.name] = f, f
+	}
 	for _, entry := range entries {
 		body, err := fs.ReadFile(static, "static/"+entry.Name())
 		if err != nil {
-			return nil, fmt.Errorf("page: reading the embedded files: %w", err)
+			return nil, "", fmt.Errorf("page: reading the embedded files: %w", err)
 		}
-		ext := path.Ext(entry.Name())
-		sum := sha256.Sum256(body)
-		f := file{
-			name:        strings.TrimSuffix(entry.Name(), ext) + "." + hex.EncodeToString(sum[:8]) + ext,
-			contentType: types[ext], body: body,
+		if entry.Name() == "style.css" && c.Accent != "" {
+			css, err := withAccent(string(body), c.Accent)
+			if err != nil {
+				return nil, "", err
+			}
+			body = []byte(css)
 		}
-		files[entry.Name()], files[f.name] = f, f
+		add(entry.Name(), types[path.Ext(entry.Name())], body)
 	}
-	return files, nil
+	if len(c.Logo) == 0 {
+		return files, "mark.svg", nil
+	}
+	sign, contentType, err := logoFile(c.Logo)
+	if err != nil {
+		return nil, "", err
+	}
+	add(sign, contentType, c.Logo)
+	return files, sign, nil
 }
 
 // asset is the address of a file, for templates.

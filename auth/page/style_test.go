@@ -1,9 +1,12 @@
 package page_test
 
 import (
+	"errors"
+	"fmt"
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -81,7 +84,18 @@ func TestStatic(t *testing.T) {
 // The contrasts that WCAG 2.2 AA asks for, in both schemes: 4.5 for text (1.4.3),
 // 3 for what shows where a control is, or has the focus (1.4.11, 2.4.11).
 func TestContrast(t *testing.T) {
-	_, text := stylesheet(t, newPages(t, page.Config{}))
+	for _, accent := range []string{"", "#1a5fb4", "#000000", "#9c3a20", "#b00020", "#00634f", "#5b21b6"} {
+		t.Run(accent, func(t *testing.T) {
+			_, text := stylesheet(t, newPages(t, page.Config{Accent: accent}))
+			if accent != "" && !strings.Contains(text, "--accent: "+accent+";") {
+				t.Error("the accent is not in the stylesheet")
+			}
+			testContrast(t, text)
+		})
+	}
+}
+
+func testContrast(t *testing.T, text string) {
 	light, dark := palettes(t, text)
 	pairs := []struct {
 		front, back string
@@ -135,6 +149,66 @@ func TestContrast(t *testing.T) {
 	rules, _, _ := strings.Cut(text[strings.Index(text, "/* Ground */"):], "@media print")
 	if stray := regexp.MustCompile(`#[0-9a-f]{3,8}\b`).FindString(rules); stray != "" {
 		t.Errorf("the colour %s stands outside of the palette", stray)
+	}
+}
+
+// Every colour is either refused with a better one, or can be read.
+func TestAccentIsReadable(t *testing.T) {
+	refused := 0
+	for r := 0; r < 256; r += 51 {
+		for g := 0; g < 256; g += 51 {
+			for b := 0; b < 256; b += 51 {
+				accent := fmt.Sprintf("#%02x%02x%02x", r, g, b)
+				p, err := page.New(page.Config{PublicURL: &url.URL{Scheme: "https", Host: "app.test"}, Accent: accent})
+				if brand, ok := errors.AsType[*page.BrandError](err); ok {
+					refused++
+					better := regexp.MustCompile(`#[0-9a-f]{6}`).FindString(brand.Do)
+					if brand.Field != "Accent" || !regexp.MustCompile(`^has a contrast of [1-4]\.[0-9][0-9] to the pages`).MatchString(brand.What) {
+						t.Errorf("%s: %v", accent, err)
+					}
+					p, err = page.New(page.Config{PublicURL: &url.URL{Scheme: "https", Host: "app.test"}, Accent: better})
+				}
+				if err != nil {
+					t.Fatalf("%s: %v", accent, err)
+				}
+				_, text := stylesheet(t, p)
+				testContrast(t, text)
+			}
+		}
+	}
+	if refused < 50 || refused > 166 {
+		t.Errorf("%d of 216 colours were refused", refused)
+	}
+}
+
+func TestBrand(t *testing.T) {
+	png := []byte("\x89PNG\r\n\x1a\n and so on")
+	p := newPages(t, page.Config{AppName: "Sales <reports>", Logo: png})
+	html := body(t, show(t, p, http.MethodGet, page.Navigation, page.SignedOut{}))
+	for _, want := range []string{"Sales &lt;reports&gt;</bdi>", "· Sales &lt;reports&gt;</title>"} {
+		if !strings.Contains(html, want) {
+			t.Errorf("no %s on\n%s", want, html)
+		}
+	}
+	logo := regexp.MustCompile(`<img class="logo" src="https://app\.test(/_auth/static/logo\.[0-9a-f]{16}\.png)" alt="">`).FindStringSubmatch(html)
+	if logo == nil || !strings.Contains(html, `<link rel="icon" href="https://app.test`+logo[1]) {
+		t.Fatalf("no logo on\n%s", html)
+	}
+	w := httptest.NewRecorder()
+	p.Static(w, httptest.NewRequest(http.MethodGet, logo[1], nil), "req-1")
+	if h := w.Header(); w.Body.String() != string(png) || h.Get("Content-Type") != "image/png" || h.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("the logo: %d, %v", w.Code, h)
+	}
+	for field, c := range map[string]page.Config{
+		"Logo":    {Logo: []byte(`<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>`)},
+		"Accent":  {Accent: "red"},
+		"AppName": {AppName: strings.Repeat("ü", 61)},
+	} {
+		c.PublicURL = &url.URL{Scheme: "https", Host: "app.test"}
+		_, err := page.New(c)
+		if brand, ok := errors.AsType[*page.BrandError](err); !ok || brand.Field != field || brand.Do == "" {
+			t.Errorf("%s: %v", field, err)
+		}
 	}
 }
 

@@ -19,6 +19,8 @@ func (p *Pages) funcs() template.FuncMap {
 		"provider": func() string { return p.provider },
 		"contact":  func() []part { return p.contact },
 		"asset":    p.asset,
+		"sign":     func() (string, error) { return p.asset(p.sign) },
+		"branded":  func() bool { return p.sign != "mark.svg" },
 		"initials": initials,
 		"hue":      hue,
 		"ago":      ago,

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -64,9 +65,9 @@ func (w *wall) build(cfg *config.Config, before *site) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	pages, err := page.New(page.Config{PublicURL: cfg.PublicURL, Contact: cfg.Contact, ProviderName: providerName(cfg)})
+	pages, err := newPages(cfg)
 	if err != nil {
-		return nil, fmt.Errorf("prepare the pages: %w", err)
+		return nil, err
 	}
 	resolver, err := newResolver(cfg)
 	if err != nil {
@@ -227,6 +228,22 @@ func newTeller(cfg *config.Config, keys *seal.Ring, now func() time.Time) (*asse
 		return nil, cfg.Problem("headers", err.Error(), "")
 	}
 	return t, nil
+}
+
+// newPages makes the pages; what is wrong with their looks is told in the file's terms.
+func newPages(cfg *config.Config) (*page.Pages, error) {
+	pages, err := page.New(page.Config{
+		PublicURL: cfg.PublicURL, Contact: cfg.Contact, ProviderName: providerName(cfg),
+		AppName: cfg.AppName, Logo: cfg.LogoImage, Accent: cfg.Accent,
+	})
+	if brand, ok := errors.AsType[*page.BrandError](err); ok {
+		key := map[string]string{"AppName": "app_name", "Logo": "logo", "Accent": "accent"}[brand.Field]
+		return nil, cfg.Problem(key, brand.What, brand.Do)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("prepare the pages: %w", err)
+	}
+	return pages, nil
 }
 
 func newResolver(cfg *config.Config) (*forwarded.Resolver, error) {

@@ -71,7 +71,7 @@ func (p *program) check(ctx context.Context, cfg *config.Config, offline bool) e
 	return nil
 }
 
-// checkParts builds what serve builds of the rules and headers.
+// checkParts builds what serve builds of the rules, headers and pages.
 func checkParts(cfg *config.Config) finding {
 	rules, err := compile(cfg)
 	if err != nil {
@@ -79,6 +79,9 @@ func checkParts(cfg *config.Config) finding {
 	}
 	if _, err := newTeller(cfg, nil, nil); err != nil {
 		return finding{what: "headers", err: err}
+	}
+	if _, err := newPages(cfg); err != nil {
+		return finding{what: "pages", err: err}
 	}
 	detail := fmt.Sprintf("%d domains, %d addresses, %d groups, %d routes, %d admins",
 		len(cfg.Allow.Domains), len(cfg.Allow.Emails), len(rules.Groups()), len(cfg.Routes), len(cfg.Admins))

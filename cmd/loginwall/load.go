@@ -82,6 +82,9 @@ func (p *program) sound(cfg *config.Config) error {
 	if _, err := newTeller(cfg, nil, p.now); err != nil {
 		return err
 	}
+	if _, err := newPages(cfg); err != nil {
+		return err
+	}
 	if cfg.Session.KeyFile == "" {
 		return nil
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/loginwall/loginwall/auth"
@@ -95,12 +96,14 @@ func (w *wall) reload(ctx context.Context) {
 	}
 	w.warn(ctx, warnings)
 	w.put(next)
+	var keys []string // their values may be nobody's business
 	for _, change := range config.Diff(before.cfg, cfg) {
+		keys = append(keys, change.Key)
 		w.log.InfoContext(ctx, "configuration changed", slog.String("key", change.Key),
 			slog.String("old", change.Old), slog.String("new", change.New), slog.Bool("needs_restart", change.Restart))
 	}
 	w.log.InfoContext(ctx, "reloaded")
-	if err := w.store.Record(ctx, auth.Event{At: w.program.now(), Kind: auth.EventReloaded, Actor: "configuration file"}); err != nil && !errors.Is(err, context.Canceled) {
+	if err := w.store.Record(ctx, auth.Event{At: w.program.now(), Kind: auth.EventReloaded, Actor: "configuration file", Detail: strings.Join(keys, ", ")}); err != nil && !errors.Is(err, context.Canceled) {
 		w.log.ErrorContext(ctx, "event not recorded", slog.Any("error", err))
 	}
 }
