@@ -35,6 +35,8 @@ type User struct {
 	Block                             *Block
 	FirstSignIn, LastSignIn, LastSeen time.Time
 	SignIns                           int64
+	// OpenSessions is how many sessions are open now.
+	OpenSessions int64
 }
 
 // A Block names an account, an address, or both, and keeps either out until it

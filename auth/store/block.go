@@ -101,6 +101,16 @@ func (t *tx) block(user auth.UserID, email, by, reason string) error {
 	return t.record(auth.Event{Kind: auth.EventBlocked, Actor: by, User: user, Email: email, Detail: reason})
 }
 
+// Blocked reports whether an address is blocked.
+func (s *Store) Blocked(ctx context.Context, email string) (bool, error) {
+	n, err := one(ctx, s, "blocked", `SELECT COUNT(*) FROM blocks WHERE email = $1`, []any{email}, func(scan func(...any) error) (int, error) {
+		var n int
+		err := scan(&n)
+		return n, err
+	})
+	return n > 0, err
+}
+
 // blockOf reads the oldest block of a person.
 func (t *tx) blockOf(who Who) (auth.Block, error) {
 	var b auth.Block

@@ -27,15 +27,51 @@ const (
 
 // A UserQuery selects users. The zero value is everybody.
 type UserQuery struct {
-	// Search is part of an address or a name, in any case, or a whole id.
+	// Search is words in any case, each the beginning of the address, of a part of
+	// it, or of a part of the name; or a whole id.
 	Search string
-	// Email selects the accounts that hold exactly this address.
-	Email string
+	// Email selects the accounts that hold exactly this address, Domain those whose
+	// address is of exactly this domain.
+	Email, Domain string
 	// BlockedOnly selects whom a block keeps out, by account or by address.
 	BlockedOnly bool
-	After       Cursor
+	// OpenOnly selects who has an open session.
+	OpenOnly bool
+	// Idle is how long an open session may have gone unused; 0 is for ever.
+	Idle  time.Duration
+	Order UserOrder
+	After Cursor
 	// Limit is the most that one page holds: 0 means 50, and 1000 is the most.
 	Limit int
+}
+
+// A UserOrder is how a list of users is sorted. A Cursor is good for one order.
+type UserOrder int
+
+// The orders.
+const (
+	ByLastSeen    UserOrder = iota // the latest first
+	ByEmail                        // from a to z
+	ByFirstSignIn                  // the latest first
+	byArrival                      // the earliest first
+)
+
+func (o UserOrder) column() string {
+	return [...]string{"u.last_seen", "u.email", "u.first_sign_in", "u.first_sign_in"}[o]
+}
+
+func (o UserOrder) descending() bool { return o == ByLastSeen || o == ByFirstSignIn }
+
+// cursor is where the list goes on behind u.
+func (o UserOrder) cursor(u *auth.User) Cursor {
+	switch o {
+	case ByEmail:
+		return Cursor(u.Email + "." + string(u.ID))
+	case ByFirstSignIn, byArrival:
+		return cursor(stamp(u.FirstSignIn), string(u.ID))
+	case ByLastSeen:
+	}
+	return cursor(stamp(u.LastSeen), string(u.ID))
 }
 
 // A SessionQuery selects sessions. The zero value is all of them.
@@ -43,8 +79,10 @@ type SessionQuery struct {
 	User auth.UserID
 	// Email selects the sessions of the accounts that hold this address now.
 	Email string
-	// OpenOnly leaves out what has ended or expired.
+	// OpenOnly leaves out what has ended or expired, or has gone unused for as long
+	// as Idle where that is not 0.
 	OpenOnly bool
+	Idle     time.Duration
 	After    Cursor
 	Limit    int
 }
@@ -62,20 +100,13 @@ type EventQuery struct {
 	Limit         int
 }
 
-// Users lists a page of users, who was seen last first, and where the next page
-// begins. Groups are not recorded.
-func (s *Store) Users(ctx context.Context, q UserQuery) ([]auth.User, Cursor, error) {
-	users, next, err := s.users(ctx, q, "u.last_seen", true)
-	return users, next, err
-}
-
-// AllUsers walks all that a query selects, After and Limit aside, in the order
-// of their first sign-in: nobody is missed because he came back meanwhile. It
+// AllUsers walks all that a query selects, Order, After and Limit aside, in the
+// order of their first sign-in: nobody is missed because he came back meanwhile. It
 // holds no lock between pages, however slow the reader is.
 func (s *Store) AllUsers(ctx context.Context, q UserQuery) iter.Seq2[auth.User, error] {
 	return walk(q.After, func(after Cursor) ([]auth.User, Cursor, error) {
-		q.After, q.Limit = after, mostLimit
-		return s.users(ctx, q, "u.first_sign_in", false)
+		q.Order, q.After, q.Limit = byArrival, after, mostLimit
+		return s.Users(ctx, q)
 	})
 }
 
@@ -91,42 +122,76 @@ func (s *Store) User(ctx context.Context, who Who) (auth.User, error) {
 	} else {
 		w.and("u.email = ?", who.Email)
 	}
-	return one(ctx, s, "user", userSelect+w.String()+" ORDER BY u.last_sign_in DESC, u.id LIMIT 1", w.args, scanUser)
+	page := "SELECT u.id FROM users u" + w.String() + " ORDER BY u.last_sign_in DESC, u.id LIMIT 1"
+	return one(ctx, s, "user", w.users(page, s.config.Now(), 0), w.args, scanUser)
 }
 
-// userSelect joins the oldest block that names the account or its address.
-const userSelect = `SELECT u.id, u.issuer, u.subject, u.email, u.email_verified, u.name, u.picture, u.hosted_domain,
+// users is the query for all of the users whose ids page selects. It joins the
+// oldest block that names the account or its address.
+func (w *where) users(page string, now time.Time, idle time.Duration) string {
+	return `SELECT u.id, u.issuer, u.subject, u.email, u.email_verified, u.name, u.picture, u.hosted_domain,
 	u.first_sign_in, u.last_sign_in, u.last_seen, u.sign_ins,
+	(SELECT COUNT(*) FROM sessions s WHERE s.user_id = u.id AND ` + strings.Join(w.open(now, idle), " AND ") + `),
 	COALESCE(b.id, 0), COALESCE(b.user_id, ''), COALESCE(b.email, ''), COALESCE(b.actor, ''), COALESCE(b.at, 0), COALESCE(b.reason, '')
-	FROM users u LEFT JOIN blocks b ON b.id = (SELECT MIN(x.id) FROM blocks x
+	FROM (` + page + `) p JOIN users u ON u.id = p.id LEFT JOIN blocks b ON b.id = (SELECT MIN(x.id) FROM blocks x
 		WHERE x.user_id = u.id OR (x.email = u.email AND u.email <> ''))`
+}
 
-func (s *Store) users(ctx context.Context, q UserQuery, column string, descending bool) ([]auth.User, Cursor, error) {
+// open are the conditions that a session s is open.
+func (w *where) open(now time.Time, idle time.Duration) []string {
+	at := w.arg(now.UnixMilli())
+	conditions := []string{
+		"s.ended_at = 0", "s.expires > " + at,
+		// Says nothing new, but keeps the walk from going through years of expired ones.
+		"s.created > " + at + " - (SELECT value FROM counters WHERE name = 'longest')",
+	}
+	if idle > 0 {
+		conditions = append(conditions, "s.last_seen > "+w.arg(now.Add(-idle).UnixMilli()))
+	}
+	return conditions
+}
+
+// Users lists a page of users and where the next page begins. Groups are not recorded.
+func (s *Store) Users(ctx context.Context, q UserQuery) ([]auth.User, Cursor, error) {
 	var w where
-	if q.Search != "" {
-		w.and(`(u.search LIKE ? ESCAPE '\' OR u.id = ?)`, "%"+escapeLike(fold(q.Search))+"%", text(q.Search))
+	now := s.config.Now()
+	from, err := s.matching(ctx, &w, q)
+	if err != nil {
+		return nil, "", err
 	}
 	if q.Email != "" {
 		w.and("u.email = ?", text(q.Email))
 	}
-	if q.BlockedOnly {
-		w.and(`u.id IN (SELECT user_id FROM blocks UNION SELECT v.id FROM users v JOIN blocks c ON c.email = v.email AND v.email <> '')`)
+	switch {
+	case q.BlockedOnly && from == everybody: // few, whatever their number
+		from = `(SELECT user_id FROM blocks UNION SELECT v.id FROM blocks c CROSS JOIN users v WHERE v.email = c.email AND v.email <> '') m CROSS JOIN users u`
+		w.and("u.id = m.user_id")
+	case q.BlockedOnly:
+		w.and(`EXISTS (SELECT 1 FROM blocks c WHERE c.user_id = u.id OR (c.email = u.email AND u.email <> ''))`)
 	}
+	if q.OpenOnly {
+		// Who has one was seen since it began. In other orders the index on that time
+		// must not be chosen.
+		seen := "u.last_seen"
+		if q.Order != ByLastSeen {
+			seen += " + 0"
+		}
+		w.and(seen+" >= ? - (SELECT value FROM counters WHERE name = 'longest')", now.UnixMilli())
+		w.and("EXISTS (SELECT 1 FROM sessions s WHERE s.user_id = u.id AND " + strings.Join(w.open(now, q.Idle), " AND ") + ")")
+	}
+	column, descending := q.Order.column(), q.Order.descending()
 	if err := w.after(q.After, column, "u.id", descending); err != nil {
 		return nil, "", err
 	}
 	order, limit := w.page(column, "u.id", descending, q.Limit)
-	users, err := list(ctx, s, "users", userSelect+w.String()+order, w.args, scanUser)
+	page := "SELECT u.id FROM " + from + w.String() + order
+	outer, _ := w.page(column, "u.id", descending, q.Limit)
+	users, err := list(ctx, s, "users", w.users(page, now, q.Idle)+outer, w.args, scanUser)
 	if err != nil || len(users) < limit {
 		return users, "", err
 	}
 	users = users[:limit-1]
-	last := users[limit-2]
-	at := last.LastSeen
-	if !descending {
-		at = last.FirstSignIn
-	}
-	return users, cursor(stamp(at), string(last.ID)), nil
+	return users, q.Order.cursor(&users[limit-2]), nil
 }
 
 // Sessions lists a page of sessions, the newest first, and where the next page begins.
@@ -139,10 +204,7 @@ func (s *Store) Sessions(ctx context.Context, q SessionQuery) ([]auth.SessionRec
 		w.and("s.user_id IN (SELECT id FROM users WHERE email = ?)", text(q.Email))
 	}
 	if q.OpenOnly {
-		now := s.config.Now().UnixMilli()
-		w.and("s.ended_at = 0 AND s.expires > ?", now)
-		// Says nothing new, but keeps the walk from going through years of expired ones.
-		w.and("s.created > ? - (SELECT value FROM counters WHERE name = 'longest')", now)
+		w.conditions = append(w.conditions, w.open(s.config.Now(), q.Idle)...)
 	}
 	if err := w.after(q.After, "s.created", "s.id", true); err != nil {
 		return nil, "", err
@@ -255,7 +317,7 @@ func scanUser(scan func(...any) error) (auth.User, error) {
 	var b numberedBlock
 	var first, last, seen, at int64
 	err := scan(&u.ID, &u.Issuer, &u.Subject, &u.Email, &u.EmailVerified, &u.Name, &u.Picture, &u.HostedDomain,
-		&first, &last, &seen, &u.SignIns, &b.id, &b.User, &b.Block.Email, &b.By, &at, &b.Reason)
+		&first, &last, &seen, &u.SignIns, &u.OpenSessions, &b.id, &b.User, &b.Block.Email, &b.By, &at, &b.Reason)
 	u.FirstSignIn, u.LastSignIn, u.LastSeen = moment(first), moment(last), moment(seen)
 	if b.id != 0 {
 		b.At = moment(at)
@@ -370,10 +432,15 @@ type where struct {
 // and adds a condition, a constant text in which each ? takes the next argument.
 func (w *where) and(condition string, args ...any) {
 	for _, arg := range args {
-		w.args = append(w.args, arg)
-		condition = strings.Replace(condition, "?", "$"+strconv.Itoa(len(w.args)), 1)
+		condition = strings.Replace(condition, "?", w.arg(arg), 1)
 	}
 	w.conditions = append(w.conditions, condition)
+}
+
+// arg adds an argument and returns its placeholder.
+func (w *where) arg(arg any) string {
+	w.args = append(w.args, arg)
+	return "$" + strconv.Itoa(len(w.args))
 }
 
 // after adds the condition that a row stands behind the cursor.
@@ -381,7 +448,11 @@ func (w *where) after(c Cursor, column, id string, descending bool) error {
 	if c == "" {
 		return nil
 	}
-	at, key, err := c.parse()
+	var at any
+	number, key, err := c.parse()
+	if at = number; column == ByEmail.column() {
+		at, key, err = c.parseText()
+	}
 	if err != nil {
 		return err
 	}
@@ -412,6 +483,14 @@ func (w *where) String() string {
 }
 
 func cursor(n int64, id string) Cursor { return Cursor(strconv.FormatInt(n, 10) + "." + id) }
+
+func (c Cursor) parseText() (text, id string, err error) {
+	dot := strings.LastIndexByte(string(c), '.')
+	if dot < 0 {
+		return "", "", fmt.Errorf("store: %w", ErrCursor)
+	}
+	return string(c[:dot]), string(c[dot+1:]), nil
+}
 
 func (c Cursor) parse() (n int64, id string, err error) {
 	number, id, found := strings.Cut(string(c), ".")

@@ -67,6 +67,11 @@ func (s schema) migrate(ctx context.Context, db *sql.DB) error {
 		if _, err := tx.ExecContext(ctx, migration); err != nil {
 			return fmt.Errorf("migration %d: %w", have+i+1, err)
 		}
+		if strings.Contains(migration, "CREATE TABLE user_words") {
+			if err := indexAll(ctx, tx); err != nil {
+				return fmt.Errorf("migration %d: %w", have+i+1, err)
+			}
+		}
 	}
 	if _, err := tx.ExecContext(ctx, `UPDATE meta SET value = $1 WHERE name = 'schema_version'`, strconv.Itoa(len(s))); err != nil {
 		return fmt.Errorf("note schema version: %w", err)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -46,6 +47,10 @@ func (s *Store) SignIn(ctx context.Context, in auth.SignIn) (auth.SignedIn, erro
 			return out, fmt.Errorf("write longest: %w", err)
 		}
 
+		search, before := fold(id.Email+" "+id.Name), ""
+		if _, err := t.get(`SELECT search FROM users WHERE id = $1`, []any{user}, &before); err != nil {
+			return out, fmt.Errorf("read user: %w", err)
+		}
 		var signIns int64
 		if _, err := t.get(`INSERT INTO users (id, issuer, subject, email, email_verified, name, picture, hosted_domain, search,
 			first_sign_in, last_sign_in, last_seen, sign_ins) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $10, 1)
@@ -55,9 +60,14 @@ func (s *Store) SignIn(ctx context.Context, in auth.SignIn) (auth.SignedIn, erro
 			RETURNING sign_ins`,
 			[]any{
 				user, text(id.Issuer), text(id.Subject), text(id.Email), id.EmailVerified, text(id.Name), text(id.Picture),
-				text(id.HostedDomain), fold(id.Email + " " + id.Name), created,
+				text(id.HostedDomain), search, created,
 			}, &signIns); err != nil {
 			return out, fmt.Errorf("write user: %w", err)
+		}
+		if search != before {
+			if err := t.index(user, id.Email, id.Name); err != nil {
+				return out, err
+			}
 		}
 		if out.PreviousHolder, err = t.hold(user, &id); err != nil {
 			return out, fmt.Errorf("write holder: %w", err)
@@ -149,6 +159,34 @@ func (s *Store) EndSessionsOf(ctx context.Context, user auth.UserID, by string, 
 		}
 		return n, t.record(auth.Event{
 			Kind: endKind(reason), Actor: by, User: user, Email: email, Detail: fmt.Sprintf("%s: all sessions (%d open)", reason, n),
+		})
+	})
+}
+
+// EndOtherSessions ends the open sessions of a user that were recorded here, all
+// but one, and returns how many those were.
+func (s *Store) EndOtherSessions(ctx context.Context, user auth.UserID, keep auth.SessionID, by string) (int, error) {
+	if user == "" || keep == "" {
+		return 0, fmt.Errorf("store: end other sessions: %w", errIncomplete)
+	}
+	return write(ctx, s, "end other sessions", func(t *tx) (int, error) {
+		others, err := t.pairs(`UPDATE sessions SET ended_at = $1, ended_by = $2, end_reason = $3
+			WHERE user_id = $4 AND id <> $5 AND ended_at = 0 AND expires > $1 RETURNING id, CAST(expires AS TEXT)`,
+			t.now, text(by), auth.EndElsewhere, user, keep)
+		if err != nil {
+			return 0, fmt.Errorf("write sessions: %w", err)
+		}
+		for _, other := range others {
+			expires, err := strconv.ParseInt(other[1], 10, 64)
+			if err != nil {
+				return 0, fmt.Errorf("read expiry: %w", err)
+			}
+			if _, err := t.revoke(auth.RevokeSession, other[0], true, t.now, expires); err != nil {
+				return 0, err
+			}
+		}
+		return len(others), t.record(auth.Event{
+			Kind: auth.EventSessionEnded, Actor: by, User: user, Email: by, Detail: fmt.Sprintf("%s: all other sessions (%d open)", auth.EndElsewhere, len(others)),
 		})
 	})
 }

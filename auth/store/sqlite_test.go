@@ -524,6 +524,8 @@ func fill(t testing.TB, path string, users, sessions int) {
 		fmt.Sprintf(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d) INSERT OR IGNORE INTO users
 			SELECT printf('user%%022d', i), 'https://accounts.example.com', i, 'user' || i || '@example.com', 1, 'User ' || i, '', 'example.com',
 			'user' || i || '@example.com user ' || i, 1700000000000 + i, 1700000000000 + i, 1700000000000 + (i * 7919) %% 100000, 1 FROM n`, max(users, 1)),
+		`INSERT OR IGNORE INTO user_words SELECT id, email FROM users UNION ALL SELECT id, subject FROM users
+			UNION ALL SELECT id, 'example.com' FROM users UNION ALL SELECT id, '@example.com' FROM users`,
 		fmt.Sprintf(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d) INSERT INTO sessions
 			SELECT lower(hex(randomblob(13))), printf('user%%022d', 1 + (i * 7919) %% %d), '', 1700000000000 + i, 1700003600000 + i, 1700000000000 + i,
 			'192.0.2.1', 'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36', 0, '', '' FROM n`, max(sessions, 1), max(users, 1)),

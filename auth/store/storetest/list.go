@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -84,30 +85,119 @@ func testUserLists(t *testing.T, open func(store.Config) *store.Store) {
 
 func testUserSearch(t *testing.T, open func(store.Config) *store.Store) {
 	s := open(store.Config{})
-	for i, name := range []string{"Jürgen ÄHREN", "100% Bob", "under_score", `back\slash`} {
+	for i, name := range []string{"Jürgen ÄHREN", "100% Bob O'Neil", "under_score", `back\slash`, "@other.test", "Zoë Zander (zz)"} {
 		id := person(i)
 		id.Name = name
 		signIn(t, s, id)
 	}
+	other := person(6)
+	other.Name, other.Email = "", "first.last+tag@other.test"
+	signIn(t, s, other)
 	for search, want := range map[string]int{
-		"":                    4,
+		"":                    7,
 		"user1@":              1,
-		"USER":                4,
+		"USER":                6,
 		"jürgen":              1,
 		"JÜRGEN ähren":        1,
-		"%":                   1,
-		"_":                   1,
-		`\`:                   1,
-		"r_s":                 1,
+		"ähren user":          1,
+		"ähren nobody":        0,
+		"jürgen bob":          0,
+		"neil o'n":            1,
+		"100%":                1,
+		"%":                   0,
+		"_":                   0,
+		"score under_":        1,
+		`back\`:               1,
+		"zander zz":           1,
+		"(zz":                 1,
+		"last tag":            1,
+		"first.last+":         1,
+		"ast":                 0,
+		"example":             6,
+		"other.t":             1,
 		"nobody":              0,
 		"' OR ''='":           0,
 		string(userID(2)):     1,
 		"\xff\x00":            0,
 		string(userID(2)[1:]): 0,
+		strings.Repeat("x", 5000) + " " + strings.Repeat("y ", 5000): 0,
 	} {
 		got, _, err := s.Users(t.Context(), store.UserQuery{Search: search})
 		if err != nil || len(got) != want {
-			t.Errorf("search %q: %d users, %v, want %d", search, len(got), err, want)
+			t.Errorf("search %.40q: %d users, %v, want %d", search, len(got), err, want)
+		}
+	}
+	// A domain is the address's own and whole, whatever somebody calls himself.
+	for domain, want := range map[string]int{"other.test": 1, "Example.com": 6, "example.co": 0, "%": 0, "test": 0} {
+		got, _, err := s.Users(t.Context(), store.UserQuery{Domain: domain})
+		if err != nil || len(got) != want {
+			t.Errorf("domain %q: %d users, %v, want %d", domain, len(got), err, want)
+		}
+	}
+	// Who is renamed, or deleted, is found by the old name no more.
+	renamed := person(0)
+	renamed.Name = "Somebody Else"
+	signIn(t, s, renamed)
+	must(t, s.DeleteUser(t.Context(), userID(1), admin))
+	for search, want := range map[string]int{"jürgen": 0, "else": 1, "bob": 0, "user0@": 1} {
+		if got, _, err := s.Users(t.Context(), store.UserQuery{Search: search}); err != nil || len(got) != want {
+			t.Errorf("then search %q: %d users, %v, want %d", search, len(got), err, want)
+		}
+	}
+}
+
+// testUserOrders looks at every order, filtered, by pages of every size: nobody
+// twice, nobody missed.
+func testUserOrders(t *testing.T, open func(store.Config) *store.Store) {
+	s := open(store.Config{})
+	var sessions []auth.Session
+	for _, i := range []int{4, 0, 3, 5, 1, 2} {
+		sessions = append(sessions, signIn(t, s, person(i)))
+	}
+	sessions = append(sessions, signIn(t, s, person(0)))
+	must(t, s.EndSession(t.Context(), auth.Ending{Session: sessions[2].ID, By: "x", Reason: auth.EndByAdmin})) // of person 3
+	names := func(q store.UserQuery) (got string) {
+		for {
+			page, next, err := s.Users(t.Context(), q)
+			must(t, err)
+			for _, u := range page {
+				got += auth.LocalPart(u.Email)[len("user"):]
+			}
+			if q.After = next; next == "" {
+				return got
+			}
+		}
+	}
+	all, _, err := s.Users(t.Context(), store.UserQuery{})
+	must(t, err)
+	slices.SortFunc(all, func(a, b auth.User) int {
+		return cmp.Or(b.FirstSignIn.Compare(a.FirstSignIn), strings.Compare(string(b.ID), string(a.ID)))
+	})
+	newest := ""
+	for _, u := range all {
+		newest += auth.LocalPart(u.Email)[len("user"):]
+	}
+	for _, limit := range []int{1, 2, 4, 6, 0} {
+		for _, c := range []struct {
+			q    store.UserQuery
+			want string
+		}{
+			{store.UserQuery{Order: store.ByEmail}, "012345"},
+			{store.UserQuery{Order: store.ByFirstSignIn}, newest},
+			{store.UserQuery{Order: store.ByEmail, OpenOnly: true}, "01245"},
+			{store.UserQuery{Order: store.ByEmail, OpenOnly: true, Idle: time.Hour, Search: "user"}, "01245"},
+			{store.UserQuery{Order: store.ByEmail, Domain: "example.com", Search: "us"}, "012345"},
+			{store.UserQuery{Order: store.ByLastSeen, Domain: "elsewhere.test"}, ""},
+		} {
+			c.q.Limit = limit
+			if got := names(c.q); got != c.want {
+				t.Errorf("limit %d, %+v: %s, want %s", limit, c.q, got, c.want)
+			}
+		}
+	}
+	for i, want := range map[int]int64{0: 2, 3: 0, 5: 1} {
+		if u, err := s.User(t.Context(), store.Who{User: userID(i)}); err != nil || u.OpenSessions != want {
+			t.Errorf("user %d: %d open sessions, %v, want %d", i, u.OpenSessions, err, want)
 		}
 	}
 }

@@ -34,7 +34,7 @@ func testSignIn(t *testing.T, open func(store.Config) *store.Store) {
 	got, err := s.User(t.Context(), store.Who{User: id.UserID()})
 	must(t, err)
 	want := auth.User{
-		ID: id.UserID(), Identity: renamed, SignIns: 2,
+		ID: id.UserID(), Identity: renamed, SignIns: 2, OpenSessions: 2,
 		FirstSignIn: in.Created, LastSignIn: second.Created, LastSeen: second.Created,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -308,4 +308,56 @@ func testClosed(t *testing.T, open func(store.Config) *store.Store) {
 	_, err = s.Revocations(t.Context(), 0)
 	wantErr(t, "Revocations", err, auth.ErrUnavailable)
 	wantErr(t, "Ping", s.Ping(t.Context()), auth.ErrUnavailable)
+}
+
+func testEndOtherSessions(t *testing.T, open func(store.Config) *store.Store) {
+	s := open(store.Config{})
+	keep, other, third, bystander := signIn(t, s, person(1)), signIn(t, s, person(1)), signIn(t, s, person(1)), signIn(t, s, person(2))
+	must(t, s.EndSession(t.Context(), auth.Ending{Session: third.ID, By: "x", Reason: auth.EndByAdmin}))
+	n, err := s.EndOtherSessions(t.Context(), userID(1), keep.ID, person(1).Email)
+	if err != nil || n != 1 {
+		t.Fatalf("ended %d, %v, want 1", n, err)
+	}
+	wantAlive(t, s, true, keep, bystander)
+	wantAlive(t, s, false, other, third)
+	record, err := s.Session(t.Context(), other.ID)
+	must(t, err)
+	if record.End == nil || record.End.Reason != auth.EndElsewhere || record.End.By != person(1).Email {
+		t.Errorf("ended by %+v", record.End)
+	}
+	wantEvents(t, s, store.EventQuery{User: userID(1), Kind: auth.EventSessionEnded}, auth.EventSessionEnded, auth.EventSessionEnded)
+	if _, err := s.EndOtherSessions(t.Context(), userID(1), "", "x"); err == nil {
+		t.Error("ended others than none")
+	}
+}
+
+// ADM-229: what changed, by whom, for what, and from where.
+func testEventsFrom(t *testing.T, open func(store.Config) *store.Store) {
+	s := open(store.Config{})
+	session := signIn(t, s, person(1))
+	ctx := auth.WithClient(t.Context(), auth.Client{Address: "192.0.2.77"})
+	_, err := s.Block(ctx, store.Who{User: userID(1)}, admin, "left the company")
+	must(t, err)
+	must(t, s.Unblock(ctx, store.Who{User: userID(1)}, admin))
+	must(t, s.EndSession(ctx, auth.Ending{Session: auth.NewSessionID(), User: userID(1), By: admin, Reason: auth.EndByAdmin}))
+	_, err = s.EndSessionsOf(ctx, userID(1), admin, auth.EndByAdmin)
+	must(t, err)
+	must(t, s.DeleteUser(ctx, userID(1), admin))
+	wantAlive(t, s, false, session)
+	list, _, err := s.Events(t.Context(), store.EventQuery{User: userID(1)})
+	must(t, err)
+	var kinds []auth.EventKind
+	for _, e := range list[:len(list)-1] { // but the sign-in
+		kinds = append(kinds, e.Kind)
+		if e.Address != "192.0.2.77" || e.Actor != admin {
+			t.Errorf("event %+v", e)
+		}
+		if e.Kind == auth.EventBlocked && e.Detail != "left the company" {
+			t.Errorf("event %+v", e)
+		}
+	}
+	want := []auth.EventKind{auth.EventUserDeleted, auth.EventSessionEnded, auth.EventSessionEnded, auth.EventUnblocked, auth.EventBlocked}
+	if diff := cmp.Diff(want, kinds); diff != "" {
+		t.Errorf("kinds (-want +got):\n%s", diff)
+	}
 }

@@ -1,0 +1,159 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/loginwall/loginwall/auth"
+)
+
+const (
+	// mostWords and longestWord bound what one user puts into the index.
+	mostWords   = 24
+	longestWord = 64
+	// mostTerms bounds the words of one search.
+	mostTerms = 8
+	// rare is up to how many users a search fetches all that match and sorts them.
+	// Beyond, so many match that a walk in the order of the list soon has a page full:
+	// not so soon in the order of addresses, where those that match stand together.
+	rare, rareByEmail = 2000, 20_000
+)
+
+// domainMark stands before an address's domain, so that it is found as a whole.
+const domainMark = "@"
+
+// words are what a user is found by, sorted. One that begins another is left out:
+// whoever looks for it finds the other.
+func words(email, name string) []string {
+	var all []string
+	for part := range strings.FieldsSeq(fold(name)) {
+		all = append(append(all, part), strings.FieldsFunc(part, isPunctuation)...)
+	}
+	if email = fold(email); email != "" {
+		all = append(all, strings.FieldsFunc(auth.LocalPart(email), isPunctuation)...)
+		all = append(all, email, auth.Domain(email), domainMark+auth.Domain(email))
+	}
+	for i, w := range all {
+		all[i] = clip(w)
+	}
+	slices.Sort(all)
+	var kept []string
+	for i, w := range all {
+		if w != "" && (i+1 == len(all) || !strings.HasPrefix(all[i+1], w)) {
+			kept = append(kept, w)
+		}
+	}
+	return kept[:min(len(kept), mostWords)]
+}
+
+func isPunctuation(r rune) bool {
+	return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !unicode.IsMark(r)
+}
+
+// clip cuts a word to what the index holds, at a character's end.
+func clip(w string) string {
+	if len(w) > longestWord {
+		w = strings.ToValidUTF8(w[:longestWord], "")
+	}
+	return w
+}
+
+// index writes what a user is found by.
+func (t *tx) index(user auth.UserID, email, name string) error {
+	if _, err := t.exec(`DELETE FROM user_words WHERE user_id = $1`, user); err != nil {
+		return fmt.Errorf("forget words: %w", err)
+	}
+	for _, w := range words(email, name) {
+		if _, err := t.exec(`INSERT INTO user_words (user_id, word) VALUES ($1, $2)`, user, w); err != nil {
+			return fmt.Errorf("write word: %w", err)
+		}
+	}
+	return nil
+}
+
+// indexAll indexes the users of a store that was made before there was an index.
+func indexAll(ctx context.Context, db *sql.Tx) error {
+	t := &tx{ctx: ctx, sql: db}
+	for after := ""; ; {
+		people, err := t.pairs(`SELECT id, email || ' ' || name FROM users WHERE id > $1 ORDER BY id LIMIT 1000`, after)
+		if err != nil {
+			return fmt.Errorf("read users: %w", err)
+		}
+		if len(people) == 0 {
+			return nil
+		}
+		for _, p := range people {
+			email, name, _ := strings.Cut(p[1], " ")
+			if err := t.index(auth.UserID(p[0]), email, name); err != nil {
+				return err
+			}
+			after = p[0]
+		}
+	}
+}
+
+const everybody = "users u"
+
+// matching adds the conditions that a search asks for and returns what the list is
+// to be read from: users alone, or, where few match, those first.
+func (s *Store) matching(ctx context.Context, w *where, q UserQuery) (from string, err error) {
+	from = everybody
+	var terms []string
+	for term := range strings.FieldsSeq(fold(q.Search)) {
+		if len(terms) < mostTerms {
+			terms = append(terms, clip(term))
+		}
+	}
+	if len(terms) == 1 && isID(terms[0]) {
+		w.and("u.id = ?", terms[0])
+		return from, nil
+	}
+	if q.Domain != "" {
+		domain := fold(q.Domain)
+		// A name can hold such a word, too.
+		w.and(`u.email LIKE ? ESCAPE '\'`, "%"+escapeLike(domainMark+domain))
+		terms = append(terms, clip(domainMark+domain))
+	}
+	most := rare
+	if q.Order == ByEmail {
+		most = rareByEmail
+	}
+	fewest, first := most+1, -1
+	for i, term := range terms {
+		n := 0
+		err := s.read(ctx, "users", func(ctx context.Context, db *sql.DB) error {
+			return db.QueryRowContext(ctx, fmt.Sprintf(`SELECT COUNT(*) FROM (SELECT 1 FROM user_words WHERE word >= $1 AND word < $2 LIMIT %d) AS some`, most+1),
+				term, behind(term)).Scan(&n)
+		})
+		if err != nil {
+			return "", err
+		}
+		if n < fewest {
+			fewest, first = n, i
+		}
+	}
+	for i, term := range terms {
+		if i == first {
+			// CROSS JOIN, as SQLite then keeps to this order.
+			from = fmt.Sprintf(`(SELECT DISTINCT user_id FROM user_words WHERE word >= %s AND word < %s) m CROSS JOIN users u`,
+				w.arg(term), w.arg(behind(term)))
+			w.and("u.id = m.user_id")
+			continue
+		}
+		w.and(`EXISTS (SELECT 1 FROM user_words w WHERE w.user_id = u.id AND w.word >= ? AND w.word < ?)`, term, behind(term))
+	}
+	return from, nil
+}
+
+// behind is greater than every text that begins with s, and than no other that is
+// greater than s.
+func behind(s string) string { return s + "\U0010FFFF" }
+
+func isID(s string) bool {
+	_, err := auth.SessionID(s).Bytes()
+	return err == nil
+}
