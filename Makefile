@@ -7,10 +7,13 @@ TOOL := go tool -modfile=deploy/tools/go.mod
 # How long each fuzz target runs under `make fuzz`.
 FUZZTIME ?= 2m
 
-.PHONY: build demo test components format lint vet check-modules unit fuzz bench bench-parts mutants floods soak vulncheck
+.PHONY: build image demo test components format lint vet check-modules unit fuzz bench bench-parts mutants floods soak vulncheck
 
 build: ## one static binary in bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/loginwall ./cmd/loginwall
+
+image: ## the container image for amd64 and arm64 in bin/, without an engine
+	go -C deploy/tools run ./image -o $(CURDIR)/bin/loginwall-image.tar
 
 demo: ## a whole login on this machine, offline
 	go run ./cmd/loginwall demo

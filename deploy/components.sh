@@ -23,6 +23,13 @@ have haproxy haproxy
 have systemd-analyze systemd
 have promtool prometheus
 have pebble pebble
+have bwrap bubblewrap
+have podman podman
+have runc runc
+have catatonit catatonit
+[ -d /usr/lib/cni ] || missing+=(containernetworking-plugins)
+have buildah buildah
+have podman-compose podman-compose
 
 if ((${#missing[@]})); then
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
