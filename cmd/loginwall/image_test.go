@@ -217,7 +217,7 @@ func unpack(t *testing.T) (dir string) {
 // openDir is a folder that everybody can enter, unlike t.TempDir.
 func openDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "loginwall-")
+	dir, err := os.MkdirTemp("", "loginwall-") //nolint:usetesting // as said
 	check(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	check(t, os.Chmod(dir, 0o755))
