@@ -5,6 +5,8 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"net/netip"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -16,11 +18,20 @@ func (d *decoder) checkTLS(c *Config) {
 	if d.failed("tls") {
 		return
 	}
-	d.required("tls.cert_file", "the certificate (PEM), with those between it and the CA behind it")
-	d.required("tls.key_file", "the private key of the certificate (PEM)")
 	if u := c.PublicURL; u != nil && u.Scheme != "https" {
 		d.problem("tls", "needs a public_url with https", "people would type one thing and get another")
 	}
+	for key, address := range map[string]string{"listen": c.Listen, "ops_listen": c.OpsListen} {
+		if sameAddress(address, c.TLS.RedirectListen) {
+			d.problem("tls.redirect_listen", "is the same address as "+key, "browsers look on port 80: write :80")
+		}
+	}
+	if c.TLS.ACME != nil {
+		d.checkACME(c)
+		return
+	}
+	d.required("tls.cert_file", "the certificate (PEM), with those between it and the CA behind it")
+	d.required("tls.key_file", "the private key of the certificate (PEM)")
 	if c.TLS.CertFile == "" || c.TLS.KeyFile == "" {
 		return
 	}
@@ -43,6 +54,28 @@ func (d *decoder) checkTLS(c *Config) {
 		d.problem("tls.key_file", "the key is not that of the certificate", "both files must be of the same age; the certificate itself comes first in its file")
 	default: // the error may tell what the file holds
 		d.problem("tls.key_file", "the file holds no private key that can be used", "it must be PEM, without a password: -----BEGIN PRIVATE KEY-----")
+	}
+}
+
+func (d *decoder) checkACME(c *Config) {
+	a := c.TLS.ACME
+	if d.has("tls.cert_file") || d.has("tls.key_file") {
+		d.problem("tls.acme", "stands beside a certificate of your own", "keep one of the two")
+	}
+	if u := c.PublicURL; u != nil {
+		if _, err := netip.ParseAddr(u.Hostname()); err == nil || !strings.Contains(u.Hostname(), ".") {
+			d.problem("tls.acme", "no CA gives a certificate for "+u.Hostname(), "public_url needs a name that the CA can look up")
+		}
+	}
+	if a.CAFile != "" {
+		a.CAs = d.authorities("tls.acme.ca_file", a.CAFile)
+	}
+	switch {
+	case a.CacheDir != "":
+	case c.Store.Path != "":
+		a.CacheDir = strings.TrimSuffix(c.Store.Path, filepath.Ext(c.Store.Path)) + ".acme"
+	case !d.failed("store"):
+		d.required("tls.acme.cache_dir", "a folder that outlasts a restart, since there is no embedded store to put it beside")
 	}
 }
 

@@ -112,6 +112,8 @@ func TestDiffOfCertificates(t *testing.T) {
 	without, one := mustLoad(t, file), mustLoad(t, file+lines)
 	newPair(t, "tool.example.com", -time.Hour, time.Hour).write(t, folder)
 	two := mustLoad(t, file+lines)
+	acme := mustLoad(t, file+"tls: {acme: {email: a@example.com}}\n")
+	const directory = "https://acme-v02.api.letsencrypt.org/directory"
 	for _, row := range []struct {
 		old, new *config.Config
 		want     string
@@ -120,6 +122,8 @@ func TestDiffOfCertificates(t *testing.T) {
 		{one, two, "[tls.cert_file: the contents changed]"},
 		{without, one, "[tls:  -> {cert_file: " + folder + "/fullchain.pem, key_file: " + folder + "/privkey.pem} (needs a restart)]"},
 		{one, without, "[tls: {cert_file: " + folder + "/fullchain.pem, key_file: " + folder + "/privkey.pem} ->  (needs a restart)]"},
+		{without, acme, "[tls:  -> {acme: {email: a@example.com, directory_url: " + directory + ", cache_dir: /data/x.acme}} (needs a restart)]"},
+		{acme, mustLoad(t, file+"tls: {acme: {}, redirect_listen: ':80'}\n"), "[tls.acme.email: a@example.com ->  (needs a restart) tls.redirect_listen:  -> :80 (needs a restart)]"},
 	} {
 		if got := fmt.Sprint(config.Diff(row.old, row.new)); got != row.want {
 			t.Errorf("got %s, want %s", got, row.want)

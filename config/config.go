@@ -118,8 +118,8 @@ type Config struct {
 	// unit, as in deploy/systemd. A change needs a restart.
 	Listen string `yaml:"listen" kind:"listen" reload:"restart" default:":8080"`
 
-	// A certificate of the wall's own, for where nothing in front of it ends TLS. To
-	// begin or to end that needs a restart.
+	// A certificate of the wall's own, for where nothing in front of it ends TLS:
+	// cert_file and key_file, or acme. To begin or to end that needs a restart.
 	TLS *TLS `yaml:"tls" reload:"presence"`
 
 	// Where /livez, /readyz and /metrics are served; "off" turns them off. They
@@ -220,8 +220,38 @@ type TLS struct {
 	// Its private key (PEM), without a password.
 	KeyFile string `yaml:"key_file" kind:"file" example:"privkey.pem"`
 
-	// Certificate is what both files hold.
+	// Instead of the two files: a certificate from a CA, which the wall asks for and
+	// renews by itself. A change needs a restart.
+	ACME *ACME `yaml:"acme" reload:"restart"`
+
+	// Where browsers look that were told no https, host:port: the wall answers there
+	// that public_url is the place, and nothing else but what a CA asks. A change
+	// needs a restart.
+	RedirectListen string `yaml:"redirect_listen" kind:"address" reload:"restart" example:":80"`
+
+	// Certificate is what both files hold; nil with acme.
 	Certificate *tls.Certificate `yaml:"-"`
+}
+
+// ACME is a CA that gives certificates by RFC 8555. To name one is to agree to its
+// terms. It must reach the wall by the host of public_url, on port 443, or on port
+// 80 where redirect_listen is.
+type ACME struct {
+	// Whom the CA writes to if something is wrong with the certificate.
+	Email string `yaml:"email" kind:"email" example:"admin@example.com"`
+
+	// The CA's directory.
+	DirectoryURL string `yaml:"directory_url" kind:"directory" default:"https://acme-v02.api.letsencrypt.org/directory"`
+
+	// A folder of the wall's own for the certificate and its key, which must outlast a
+	// restart: CAs give only so many a week. Beside the embedded store if absent.
+	CacheDir string `yaml:"cache_dir" kind:"file" example:"/var/lib/loginwall/acme"`
+
+	// Certificates (PEM) to trust for this CA's directory, instead of the system's.
+	CAFile string `yaml:"ca_file" kind:"file" contents:"CAs" example:"acme-ca.pem"`
+
+	// CAs is what CAFile holds; nil without one.
+	CAs *x509.CertPool `yaml:"-"`
 }
 
 // A List names people. An empty one names nobody.

@@ -182,10 +182,6 @@ func (d *decoder) pairs(prefix string, n *yaml.Node) iter.Seq2[string, [2]*yaml.
 func (d *decoder) unknown(prefix string, k *yaml.Node, fields []field) {
 	name := k.Value
 	delete(d.written, join(prefix, name))
-	if prefix == "tls" && name == "acme" {
-		d.problemAt(at(k), join(prefix, name), "is not in this version", "cert_file and key_file, which certbot and its like keep fresh; or end TLS in front of the wall")
-		return
-	}
 	var near []string
 	for _, f := range fields {
 		near = append(near, f.name)

@@ -77,7 +77,16 @@ func TestExampleLoadsUncommented(t *testing.T) {
 		if name == "google" { // Google tells no groups
 			one = regexp.MustCompile(`(?m)^ *groups: .*\n`).ReplaceAllString(one, "")
 		}
+		// A certificate is the CA's or one's own.
+		if name == "google" {
+			one = regexp.MustCompile(`(?m)^  acme:\n(\n?    .*\n)*`).ReplaceAllString(one, "")
+		} else {
+			one = regexp.MustCompile(`(?m)^  (cert|key)_file: .*\n`).ReplaceAllString(one, "")
+		}
 		c := mustLoad(t, one)
+		if (c.TLS.ACME == nil) != (c.TLS.Certificate != nil) || (c.TLS.ACME == nil) != (name == "google") || c.TLS.RedirectListen == "" {
+			t.Errorf("%s: got TLS %+v", name, c.TLS)
+		}
 		if (c.Google != nil) != (name == "google") || (c.OIDC != nil) != (name == "oidc") {
 			t.Errorf("%s: got google %v, oidc %v", name, c.Google, c.OIDC)
 		}
@@ -93,7 +102,7 @@ func inFolder(t *testing.T, folder, text string) string {
 	for _, name := range []string{"google_client_secret", "oidc_client_secret", "loginwall_key", "loginwall_old_key"} {
 		writeFile(t, filepath.Join(folder, name), "s3cr3t-of-"+name+"\n", 0o600)
 	}
-	for _, name := range []string{"provider-ca.pem", "upstream-ca.pem", "logo.png"} {
+	for _, name := range []string{"provider-ca.pem", "upstream-ca.pem", "acme-ca.pem", "logo.png"} {
 		writeFile(t, filepath.Join(folder, name), testCA, 0o644)
 		text = strings.ReplaceAll(text, name, filepath.Join(folder, name))
 	}

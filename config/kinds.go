@@ -82,6 +82,8 @@ func (d *decoder) word(kind, text string) (string, error) {
 			return "", fault{what: "is not a colour", do: "six hexadecimal digits behind a #, in quotation marks, as in \"#1a5fb4\""}
 		}
 		return strings.ToLower(text), nil
+	case "directory":
+		return parseDirectory(text)
 	case "domain":
 		return parseDomain(text)
 	case "email":
@@ -618,6 +620,16 @@ func parseIssuer(text string) (string, error) {
 		return "", fault{what: "is not https", do: "http is only for a provider on this machine"}
 	}
 	return text, nil
+}
+
+// parseDirectory reads the URL of a CA's directory (RFC 8555, section 7.1.1).
+func parseDirectory(text string) (string, error) {
+	const do = "as in https://acme-v02.api.letsencrypt.org/directory"
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" {
+		return "", fault{what: "is not an https URL", do: do}
+	}
+	return text, parseLine(text)
 }
 
 func parseAddress(text string) (string, error) {

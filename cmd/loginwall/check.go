@@ -48,7 +48,7 @@ type finding struct {
 func (p *program) check(ctx context.Context, cfg *config.Config, offline bool) error {
 	findings := []finding{{what: "configuration", detail: cfg.File()}}
 	findings = append(findings, checkParts(cfg), checkKey(cfg), p.checkStore(ctx, cfg))
-	if cfg.TLS != nil {
+	if cfg.TLS != nil && cfg.TLS.Certificate != nil {
 		findings = append(findings, finding{what: "certificate", detail: "until " + cfg.TLS.Certificate.Leaf.NotAfter.UTC().Format(time.RFC3339)})
 	}
 	if !offline {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -54,24 +53,32 @@ func (p *program) serve(ctx context.Context, cfg *config.Config, warnings []conf
 	speakHTTP2(main)
 	serve := main.Serve
 	if cfg.TLS != nil {
-		main.TLSConfig = w.tlsConfig()
+		if cfg.TLS.ACME != nil {
+			if w.certificate.acme, err = newACMEClient(cfg, w.log, p.now); err != nil {
+				closeAll(listeners)
+				return err
+			}
+		}
+		main.TLSConfig = w.certificate.tlsConfig()
 		serve = func(l net.Listener) error { return main.ServeTLS(l, "", "") }
 	}
 	servers := []*http.Server{main}
-	failed := make(chan error, len(listeners)+1)
+	failed := make(chan error, len(listeners)+2)
 	for _, l := range listeners {
 		go func() { failed <- serve(proxy.GuardWrites(l, cfg.Timeouts.Stall, p.now)) }()
 	}
-
-	if cfg.OpsListen != "" {
-		opsListener, err := listen(ctx, cfg.OpsListen)
+	for key, beside := range w.besides(cfg) {
+		l, err := listen(ctx, beside.address)
 		if err != nil {
 			closeAll(listeners)
-			return fmt.Errorf("listen on %s (ops_listen): %w", cfg.OpsListen, err)
+			return fmt.Errorf("listen on %s (%s): %w", beside.address, key, err)
 		}
-		ops := w.server(observe.Ops(w.metrics, w.ready), cfg)
-		servers = append(servers, ops)
-		go func() { failed <- ops.Serve(opsListener) }()
+		server := w.server(beside.handler, cfg)
+		servers = append(servers, server)
+		go func() { failed <- server.Serve(proxy.GuardWrites(l, cfg.Timeouts.Stall, p.now)) }()
+	}
+	if w.certificate.acme != nil {
+		w.run(w.certificate.acme.run) // the CA looks at the listeners
 	}
 	w.log.InfoContext(ctx, "serving", slog.String("public_url", cfg.PublicURL.String()), slog.String("listen", addresses(listeners)),
 		slog.String("upstream", cfg.Upstream.String()), slog.String("redirect_uri", redirectURI(cfg)), slog.String("version", version()))
@@ -92,6 +99,9 @@ func (p *program) serve(ctx context.Context, cfg *config.Config, warnings []conf
 		at := listeners[0].Addr()
 		w.run(func(ctx context.Context) {
 			w.watchdog(ctx, every, func(ctx context.Context) error {
+				if w.certificate.missing() {
+					return nil // to start the wall anew would not bring it
+				}
 				return probe(ctx, at.Network(), at.String(), servingURL(cfg))
 			})
 		})
@@ -102,6 +112,28 @@ func (p *program) serve(ctx context.Context, cfg *config.Config, warnings []conf
 	case <-ctx.Done():
 	}
 	return w.drain(servers)
+}
+
+// A beside is what is served beside the wall, on an address of its own.
+type beside struct {
+	address string
+	handler http.Handler
+}
+
+// besides are by the key that names the address.
+func (w *wall) besides(cfg *config.Config) map[string]beside {
+	all := map[string]beside{}
+	if cfg.OpsListen != "" {
+		all["ops_listen"] = beside{cfg.OpsListen, observe.Ops(w.metrics, w.ready)}
+	}
+	if cfg.TLS != nil && cfg.TLS.RedirectListen != "" {
+		to := beside{cfg.TLS.RedirectListen, http.HandlerFunc(w.redirect)}
+		if w.certificate.acme != nil {
+			to.handler = w.certificate.acme.challenges(to.handler)
+		}
+		all["tls.redirect_listen"] = to
+	}
+	return all
 }
 
 // server applies the limits to a listener's server. There is no timeout that cuts
@@ -128,15 +160,6 @@ func speakHTTP2(s *http.Server) {
 		MaxConcurrentStreams: 100,
 		SendPingTimeout:      30 * time.Second,
 		PingTimeout:          15 * time.Second,
-	}
-}
-
-// tlsConfig is for browsers: what Go recommends, from TLS 1.2 on. It gives the
-// certificate that is in force when a connection begins.
-func (w *wall) tlsConfig() *tls.Config {
-	return &tls.Config{
-		MinVersion:     tls.VersionTLS12,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return w.certificate.Load(), nil },
 	}
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
@@ -36,21 +35,19 @@ const (
 
 // A wall is what lives as long as the process. What a reload replaces is a site.
 type wall struct {
-	program  *program
-	log      *slog.Logger
-	level    slog.LevelVar
-	queue    *observe.Queue
-	audit    *observe.Queue // for a file
-	metrics  *observe.Metrics
-	store    *store.Store
-	revoked  *session.Revocations
-	logins   *login.Memory
-	live     *proxy.Live
-	site     atomic.Pointer[site]
-	draining atomic.Bool
-	// certificate is our own, where the file names one. It stays when a reload takes
-	// it away: the listener goes on speaking TLS.
-	certificate atomic.Pointer[tls.Certificate]
+	program     *program
+	log         *slog.Logger
+	level       slog.LevelVar
+	queue       *observe.Queue
+	audit       *observe.Queue // for a file
+	metrics     *observe.Metrics
+	store       *store.Store
+	revoked     *session.Revocations
+	logins      *login.Memory
+	live        *proxy.Live
+	site        atomic.Pointer[site]
+	draining    atomic.Bool
+	certificate ownCertificate
 	// background ends what runs beside requests; close waits for it.
 	background context.Context //nolint:containedctx // it is the process's own lifetime, not a request's
 	stop       context.CancelFunc
@@ -119,8 +116,8 @@ func (w *wall) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 func (w *wall) put(next *site) {
 	before := w.site.Swap(next)
 	w.level.Set(next.cfg.Log.Level)
-	if next.cfg.TLS != nil {
-		w.certificate.Store(next.cfg.TLS.Certificate)
+	if next.cfg.TLS != nil && next.cfg.TLS.Certificate != nil {
+		w.certificate.file.Store(next.cfg.TLS.Certificate)
 	}
 	w.live.Reload(next.gate)
 	if before != nil {

@@ -1,0 +1,285 @@
+package main
+
+import (
+	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A pebble is the CA with which Let's Encrypt tests ACME clients. It looks at the
+// host as a CA does, by a DNS server of its own, at the ports that it is told.
+type pebble struct {
+	*child
+	program, config, dns string
+	directory, caFile    string
+}
+
+// newPebble starts the DNS server. The CA gives certificates for so long, and looks
+// for TLS-ALPN-01 and HTTP-01 at these addresses.
+func newPebble(t *testing.T, validity time.Duration, https, http string) *pebble {
+	t.Helper()
+	p := &pebble{program: peerProgram(t, "pebble", "pebble")}
+	folder := t.TempDir()
+	address, management, dns := mustAddress(t), mustAddress(t), mustAddress(t)
+	p.dns, p.directory, p.caFile = dns, "https://"+address+"/dir", filepath.Join(folder, "ca.pem")
+	startChild(t, exec.Command(peerProgram(t, "pebble-challtestsrv", "pebble"), "-dns01", dns, "-http01", "", "-https01", "", "-tlsalpn01", "", "-management", mustAddress(t), "-defaultIPv6", "")) //nolint:gosec // a test's own
+
+	a := newAuthority(t)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	check(t, err)
+	cert, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: big.NewInt(2), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}, a.cert, key.Public(), a.key)
+	check(t, err)
+	der, err := x509.MarshalECPrivateKey(key)
+	check(t, err)
+	writePEM(t, p.caFile, "CERTIFICATE", a.cert.Raw)
+	writePEM(t, filepath.Join(folder, "cert.pem"), "CERTIFICATE", cert)
+	writePEM(t, filepath.Join(folder, "key.pem"), "EC PRIVATE KEY", der)
+	text, err := json.Marshal(map[string]any{"pebble": map[string]any{
+		"listenAddress": address, "managementListenAddress": management,
+		"certificate": filepath.Join(folder, "cert.pem"), "privateKey": filepath.Join(folder, "key.pem"),
+		"httpPort": port(t, http), "tlsPort": port(t, https), "certificateValidityPeriod": int(validity.Seconds()),
+	}})
+	check(t, err)
+	p.config = filepath.Join(folder, "pebble.json")
+	check(t, os.WriteFile(p.config, text, 0o600))
+	return p
+}
+
+func (p *pebble) start(t *testing.T) {
+	t.Helper()
+	cmd := exec.Command(p.program, "-config", p.config, "-dnsserver", p.dns) //nolint:gosec // a test's own
+	cmd.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1")
+	p.child = startChild(t, cmd)
+}
+
+func mustAddress(t *testing.T) string {
+	t.Helper()
+	address, err := freeAddress()
+	check(t, err)
+	return address
+}
+
+func port(t *testing.T, address string) (n int) {
+	t.Helper()
+	_, text, err := net.SplitHostPort(address)
+	check(t, err)
+	_, err = fmt.Sscan(text, &n)
+	check(t, err)
+	return n
+}
+
+// given returns the certificate that the wall gives to who asks for a name; nil if
+// it gives none.
+func (r *rig) given(t *testing.T, name string, protocols ...string) *x509.Certificate {
+	t.Helper()
+	dialer := tls.Dialer{Config: &tls.Config{ServerName: name, NextProtos: protocols, InsecureSkipVerify: true}} //nolint:gosec // what it is is the question
+	conn, err := dialer.DialContext(t.Context(), "tcp", r.address)
+	if err != nil {
+		return nil
+	}
+	defer conn.Close()
+	return conn.(*tls.Conn).ConnectionState().PeerCertificates[0]
+}
+
+const acmeLines = "tls: {acme: {email: admin@example.com, directory_url: '%s', ca_file: '%s'}, redirect_listen: '%s'}\nstore: sqlite:store.db\n"
+
+// The wall gets a certificate by itself: it starts without the CA and says so, keeps
+// the certificate over a restart, renews it, and is no use for other names.
+func TestACME(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	plain := mustAddress(t)
+	ca := newPebble(t, 12*time.Second, r.address, plain)
+	r.publicURL, r.scheme = "https://app.test", "https"
+	file := r.write(t, basics+fmt.Sprintf(acmeLines, ca.directory, ca.caFile, plain))
+	start := func() *child {
+		wall := startChild(t, exec.Command(wallBinary(), "serve", "--config", file)) //nolint:gosec // a test's own
+		t.Cleanup(func() { r.oracle.judgeLog(t, wall.log.String()) })
+		return wall
+	}
+	wall := start()
+	poll(t, "nobody says that the CA is away", func() bool { return strings.Contains(wall.log.String(), "no certificate: browsers cannot connect") })
+	if r.ready() != http.StatusOK || r.given(t, "app.test") != nil {
+		t.Error("without the CA the wall does not wait for it")
+	}
+	if response := r.askPlain(t, plain, http.MethodGet, "app.test", "/x"); response.Header.Get("Location") != "https://app.test/x" {
+		t.Errorf("without the CA: %v", response)
+	}
+
+	ca.start(t)
+	poll(t, "there is no certificate", func() bool { return r.given(t, "app.test") != nil })
+	first := r.given(t, "app.test")
+	check(t, first.VerifyHostname("app.test"))
+	for _, other := range []string{"evil.test", "www.app.test", ""} {
+		if got := r.given(t, other); got == nil || len(got.DNSNames) != 1 || got.DNSNames[0] != "app.test" {
+			t.Errorf("who asks for %q gets %v", other, got)
+		}
+	}
+	if r.given(t, "evil.test", "acme-tls/1") != nil || r.given(t, "app.test", "acme-tls/1") != nil {
+		t.Error("a proof is given when there is no order")
+	}
+	orders := strings.Count(ca.log.String(), "Issued certificate serial")
+	if orders > 2 { // the second is a renewal
+		t.Errorf("the CA gave %d certificates", orders)
+	}
+
+	cache := filepath.Join(filepath.Dir(file), "store.acme")
+	check(t, filepath.WalkDir(cache, func(path string, entry fs.DirEntry, err error) error {
+		if info, statErr := entry.Info(); err == nil && (statErr != nil || info.Mode().Perm()&0o077 != 0) {
+			t.Errorf("%s: %v, %v", path, info.Mode(), statErr)
+		}
+		return err
+	}))
+
+	poll(t, "the certificate is not renewed", func() bool {
+		got := r.given(t, "app.test")
+		return got != nil && got.SerialNumber.Cmp(first.SerialNumber) != 0 && got.NotAfter.After(first.NotAfter)
+	})
+	wall.stop(t)
+
+	// What is in the cache needs no CA.
+	check(t, os.WriteFile(file, []byte(strings.Replace(readFile(t, file), ca.directory, "https://127.0.0.1:1/dir", 1)), 0o600))
+	wall = start()
+	poll(t, "the certificate is not that of before", func() bool { return r.given(t, "app.test") != nil })
+	if strings.Contains(wall.log.String(), "no certificate") {
+		t.Error("the wall asked the CA")
+	}
+	wall.stop(t)
+}
+
+// Where the CA cannot reach the port of TLS, it is enough that it reaches that of
+// redirects.
+func TestACMEByHTTP(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	plain := mustAddress(t)
+	ca := newPebble(t, time.Hour, mustAddress(t), plain)
+	ca.start(t)
+	r.publicURL, r.scheme = "https://app.test", "https"
+	file := r.write(t, basics+fmt.Sprintf(acmeLines, ca.directory, ca.caFile, plain))
+	wall := startChild(t, exec.Command(wallBinary(), "serve", "--config", file)) //nolint:gosec // a test's own
+	poll(t, "there is no certificate", func() bool { return r.given(t, "app.test") != nil })
+	for _, row := range [][2]string{{"app.test", "x"}, {"evil.test", "x"}, {"app.test", "../../store.db"}, {"app.test", "%2e%2e%2fapp.test"}, {"app.test", "app.test"}, {"app.test", "acme_account+key"}} {
+		response := r.askPlain(t, plain, http.MethodGet, row[0], "/.well-known/acme-challenge/"+row[1])
+		if response.StatusCode == http.StatusOK {
+			t.Errorf("%q was answered", row)
+		}
+	}
+	wall.stop(t)
+}
+
+// askPlain asks on the port without TLS.
+func (r *rig) askPlain(t *testing.T, address, method, host, target string) *http.Response {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	check(t, err)
+	defer conn.Close()
+	check(t, conn.SetDeadline(time.Now().Add(patience)))
+	_, err = fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", method, target, host)
+	check(t, err)
+	response, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
+	check(t, err)
+	return response
+}
+
+func TestRedirect(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	plain := mustAddress(t)
+	config := strings.Replace(basics, "$PUBLIC", "https://app.test:8443", 1) + "tls: {cert_file: cert.pem, key_file: key.pem, redirect_listen: '" + plain + "'}\ntimeouts: {read_header: 1s}\n"
+	r := startWallWith(t, "https://app.test:8443", config, func(r *rig, _ *exec.Cmd) {
+		a.issue(t, r.folder, 2)
+		r.scheme = "https"
+		r.client.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: a.roots, ServerName: "app.test"}
+	})
+	for _, row := range []struct {
+		method, host, target string
+		status               int
+		location             string
+	}{
+		{"GET", "app.test", "/", 301, "/"},
+		{"HEAD", "app.test:80", "/a//b/%2F?x=%zz&y", 301, "/a//b/%2F?x=%zz&y"},
+		{"GET", "APP.TEST", "/_auth/callback?code=1", 301, "/_auth/callback?code=1"},
+		{"GET", "app.test", "//evil.test/x", 301, "//evil.test/x"},
+		{"GET", "app.test", "http://evil.test/x", 421, ""},
+		{"GET", "app.test", "http://app.test/x", 301, "/x"},
+		{"GET", "app.test", "/@evil.test", 301, "/@evil.test"},
+		{"GET", "evil.test", "/", 421, ""},
+		{"GET", "app.test.evil.test", "/", 421, ""},
+		{"GET", "app.test@evil.test", "/", 400, ""},
+		{"GET", "", "/", 421, ""},
+		{"POST", "app.test", "/form", 403, ""},
+		{"CONNECT", "app.test", "app.test:443", 403, ""},
+	} {
+		response := r.askPlain(t, plain, row.method, row.host, row.target)
+		want := row.location
+		if want != "" {
+			want = "https://app.test:8443" + want
+		}
+		if got := response.Header.Get("Location"); response.StatusCode != row.status || got != want {
+			t.Errorf("%s %s at %q: %d to %q, want %d to %q", row.method, row.target, row.host, response.StatusCode, got, row.status, want)
+		}
+		if response.Header.Get("Strict-Transport-Security") != "" || response.Header["Set-Cookie"] != nil || row.status != 400 && (response.Header.Get("X-Loginwall") == "" || response.Header.Get("Cache-Control") != "no-store") {
+			t.Errorf("%s %s: %v", row.method, row.target, response.Header)
+		}
+	}
+	// The limits of the main listener hold.
+	conn, err := net.Dial("tcp", plain)
+	check(t, err)
+	defer conn.Close()
+	check(t, conn.SetDeadline(time.Now().Add(patience)))
+	if _, err = conn.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("who says nothing is listened to for ever")
+	}
+	if response := r.askPlain(t, plain, "GET", "app.test", "/"+strings.Repeat("x", 40<<10)); response.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("40 KiB: %s", response.Status)
+	}
+	if n := r.upstream.count(); n != 0 {
+		t.Errorf("%d requests at the upstream", n)
+	}
+}
+
+func TestTLS12EncryptsAndAuthenticatesAtOnce(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	r, _ := startTLS(t, a)
+	for suite, ok := range map[uint16]bool{
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256:       true,
+		tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256: true,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA:          false,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA:          false,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256:       false,
+	} {
+		conn, err := tls.Dial("tcp", r.address, &tls.Config{RootCAs: a.roots, ServerName: "app.test", MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{suite}})
+		if (err == nil) != ok {
+			t.Errorf("%s: %v", tls.CipherSuiteName(suite), err)
+		}
+		if err == nil {
+			conn.Close()
+		}
+	}
+	conn, err := tls.Dial("tcp", r.address, &tls.Config{RootCAs: a.roots, ServerName: "app.test", NextProtos: []string{"h2", "http/1.1"}})
+	check(t, err)
+	defer conn.Close()
+	if s := conn.ConnectionState(); s.Version != tls.VersionTLS13 || s.NegotiatedProtocol != "h2" {
+		t.Errorf("%s, %s", tls.VersionName(s.Version), s.NegotiatedProtocol)
+	}
+}
