@@ -193,6 +193,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	case err == nil:
 	case errors.Is(err, io.EOF):
 		b.x.bodyRead.Store(true)
+		b.x.waiting.Store(b.x.h.Live.clock.Load())
 		b.x.passTrailers()
 	default:
 		b.x.bodyBad.Store(true)

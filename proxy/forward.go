@@ -19,6 +19,7 @@ import (
 
 var (
 	errInformational = errors.New("the upstream sent too many informational answers")
+	errSilent        = errors.New("the upstream has the whole request, and does not answer")
 	errSwitched      = errors.New("the upstream switched protocols, and nobody had asked for that")
 	errStatus        = errors.New("the upstream's status is none")
 )
@@ -26,12 +27,14 @@ var (
 // outbound is the part of an exchange that exists once it is forwarded.
 type outbound struct {
 	// Context is that of the outbound request, canceled by cancel when the exchange
-	// ends or is cut.
+	// is cut. It is lent when it is the connection's own, see ConnContext.
 	context.Context //nolint:containedctx // an exchange lives as long as its request
 	cancel          context.CancelCauseFunc
+	lent            bool
 	decision        gate.Decision
 	// principal is the decision's; nil on public routes.
 	principal *gate.Principal
+	up        *Upstream
 	websocket bool
 	values    [3]string // of header fields
 	request   requestBody
@@ -65,7 +68,7 @@ func (h *Handler) forward(x *exchange, d gate.Decision) {
 		return
 	}
 
-	x.Context, x.cancel = context.WithCancelCause(x.r.Context())
+	x.cancelable()
 	h.Live.add(x)
 	if now := h.Live.epoch.Load(); now != x.epoch || now.gate != h.Gate {
 		// Something was revoked, or another configuration came into force, between the
@@ -89,6 +92,10 @@ func (h *Handler) forward(x *exchange, d gate.Decision) {
 		in.Body = &x.request
 	}
 	x.out.proxied = true
+	x.up = up
+	if in.ContentLength == 0 {
+		x.waiting.Store(h.Live.clock.Load())
+	}
 	up.proxy.ServeHTTP(&x.out, in)
 	if in.ContentLength != 0 && !x.bodyRead.Load() {
 		x.boundRest()
@@ -205,6 +212,7 @@ func modifyResponse(res *http.Response) error {
 	case res.StatusCode < http.StatusContinue: // "099" is a number to net/http's client, and a panic to its server
 		return errStatus
 	}
+	x.answered.Store(true)
 	x.record.Upstream = x.h.Now().Sub(x.started)
 	x.record.Outcome = observe.Proxied
 	cleanHeader(res.Header)
@@ -231,10 +239,21 @@ func modifyResponse(res *http.Response) error {
 	if isEventStream(res.Header) {
 		x.setStream(eventStream)
 	}
-	x.answered.Store(true)
+	handOver(x.out.Header(), res.Header)
 	x.answer = answerBody{res.Body, x, res}
 	res.Body = &x.answer
 	return nil
+}
+
+// handOver moves the fields of an answer to where ReverseProxy would copy them,
+// value by value, since it adds to what may be there. What it still looks at stays.
+func handOver(to, from http.Header) {
+	for name, values := range from {
+		if _, there := to[name]; !there && name != "Content-Type" {
+			to[name] = values
+			delete(from, name)
+		}
+	}
 }
 
 // isEventStream reports whether an answer goes on for as long as both sides like,
@@ -261,7 +280,7 @@ func upstreamFailed(_ http.ResponseWriter, outreq *http.Request, err error) {
 	x.out.proxied, x.record.Outcome = false, observe.Failed
 	cause := context.Cause(x) //nolint:contextcheck // the exchange is the request's own context
 	switch {
-	case errors.Is(cause, errInformational):
+	case errors.Is(cause, errInformational), errors.Is(cause, errSilent):
 		err = cause
 	case x.out.began, x.Err() != nil:
 		// Too late for an answer, or nobody is there to read one.
@@ -272,13 +291,16 @@ func upstreamFailed(_ http.ResponseWriter, outreq *http.Request, err error) {
 		return
 	}
 	clear(x.out.Header())
+	if x.lent && x.Err() != nil { // what was canceled is good for no other request
+		x.out.Header().Set("Connection", "close")
+	}
 	x.h.problem(x, x.upstreamBroke(err)) //nolint:contextcheck // as above
 }
 
 // upstreamBroke notes a failure of the upstream, unless the client was the cause.
 func (x *exchange) upstreamBroke(err error) page.Problem {
 	problem, kind := failure(err)
-	if cause := context.Cause(x); cause == nil || errors.Is(cause, errInformational) {
+	if cause := context.Cause(x); cause == nil || errors.Is(cause, errInformational) || errors.Is(cause, errSilent) {
 		x.record.Reason = kind
 		x.h.Metrics.UpstreamError(kind)
 		x.h.Log.Warn("upstream failed", slog.String("request_id", x.record.RequestID),

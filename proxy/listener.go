@@ -41,45 +41,59 @@ type guardedConn struct {
 
 	mu    sync.Mutex // orders the deadline of the stall with one that was set
 	limit time.Time  // what SetWriteDeadline was told last
+	armed time.Time  // the deadline that stands because of the stall
 }
 
 func (c *guardedConn) Write(p []byte) (int, error) {
-	written := 0
-	for {
-		if err := c.arm(); err != nil {
-			return written, err
-		}
-		n, err := c.Conn.Write(p[written:])
+	written, moved := 0, c.l.now()
+	err := c.arm(moved, c.l.stall/2)
+	for err == nil {
+		var n int
+		n, err = c.Conn.Write(p[written:])
 		written += n
-		if n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) || c.over() {
-			return written, err
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			break
 		}
+		now := c.l.now()
+		if n > 0 {
+			moved = now
+		}
+		if c.over(now) || now.Sub(moved) >= c.l.stall {
+			break
+		}
+		err = c.arm(moved, c.l.stall)
 	}
+	return written, err
 }
 
 // arm sets the deadline of the stall, but never behind one that was set: by that
-// a live answer is cut.
-func (c *guardedConn) arm() error {
+// a live answer is cut. One that stands and leaves enough time is good enough, since
+// Write looks at the clock before it gives up; most writes take no time at all, and
+// setting a deadline costs more than they do.
+func (c *guardedConn) arm(from time.Time, enough time.Duration) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	deadline := c.l.now().Add(c.l.stall)
-	if !c.limit.IsZero() && c.limit.Before(deadline) {
-		deadline = c.limit
+	if c.limit.IsZero() && c.armed.Sub(from) >= enough {
+		return nil
 	}
-	return c.Conn.SetWriteDeadline(deadline)
+	c.armed = from.Add(c.l.stall)
+	if !c.limit.IsZero() && c.limit.Before(c.armed) {
+		return c.Conn.SetWriteDeadline(c.limit)
+	}
+	return c.Conn.SetWriteDeadline(c.armed)
 }
 
-func (c *guardedConn) over() bool {
+func (c *guardedConn) over(now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !c.limit.IsZero() && !c.l.now().Before(c.limit)
+	return !c.limit.IsZero() && !now.Before(c.limit)
 }
 
 // SetWriteDeadline is what net/http and the live streams call.
 func (c *guardedConn) SetWriteDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.limit = t
+	c.limit, c.armed = t, time.Time{}
 	return c.Conn.SetWriteDeadline(t)
 }
 

@@ -22,6 +22,27 @@ var (
 	errDraining = errors.New("the wall stops")
 )
 
+// ConnContext is for http.Server. A request over HTTP/1 has its connection for
+// itself, and when it is cut the connection ends: so what cancels the connection's
+// context can cancel the outbound request, and a request needs no context of ours.
+func ConnContext(ctx context.Context, _ net.Conn) context.Context {
+	ctx, cancel := context.WithCancelCause(ctx)
+	return context.WithValue(ctx, connKey{}, cancel)
+}
+
+type connKey struct{}
+
+// cancelable gives the outbound request a context that cut can cancel.
+func (x *exchange) cancelable() {
+	x.Context = x.r.Context()
+	if x.r.ProtoMajor == 1 {
+		x.cancel, x.lent = x.Context.Value(connKey{}).(context.CancelCauseFunc)
+	}
+	if !x.lent {
+		x.Context, x.cancel = context.WithCancelCause(x.Context)
+	}
+}
+
 // whyCut says so in the log.
 func whyCut(cause error) (observe.Outcome, string) {
 	switch {
@@ -154,9 +175,20 @@ func (l *Live) expire() {
 		return x.stream.Load() != notStream && x.principal != nil && !now.Before(x.principal.Session().Expires)
 	})
 	l.cutWhere(errStalled, func(x *exchange) bool { return x.standsStill(now) })
+	for _, x := range l.find(func(x *exchange) bool { return x.waitsInVain(now) }) {
+		x.giveUp(errSilent)
+	}
 }
 
 func (l *Live) cutWhere(cause error, match func(*exchange) bool) {
+	for _, x := range l.find(match) {
+		x.cut(cause)
+	}
+}
+
+// find returns what matches, so that nothing is done about it under the lock of its
+// shard: it may take a moment.
+func (l *Live) find(match func(*exchange) bool) []*exchange {
 	var found []*exchange
 	for i := range l.shards {
 		s := &l.shards[i]
@@ -168,10 +200,7 @@ func (l *Live) cutWhere(cause error, match func(*exchange) bool) {
 		}
 		s.mu.Unlock()
 	}
-	// Not under the lock of the shard: it may take a moment.
-	for _, x := range found {
-		x.cut(cause)
-	}
+	return found
 }
 
 // add takes an exchange in, just before it is forwarded.
@@ -197,6 +226,8 @@ type registration struct {
 	// reading and writing are since when the exchange waits for its client, by Live's
 	// clock; zero while it does not.
 	reading, writing atomic.Int64
+	// waiting is the same for the upstream's answer, from when it has the request.
+	waiting atomic.Int64
 
 	mu    sync.Mutex
 	over  bool  // the handler is about to return; guarded by mu, as what follows
@@ -251,6 +282,13 @@ func (x *exchange) standsStill(now time.Time) bool {
 	return reading != 0 && reading < before && !x.answered.Load() || writing != 0 && writing < before
 }
 
+// waitsInVain reports whether the upstream has had the whole request for too long
+// without an answer.
+func (x *exchange) waitsInVain(now time.Time) bool {
+	waiting := x.waiting.Load()
+	return waiting != 0 && !x.answered.Load() && x.up.headerTimeout > 0 && waiting < now.Add(-x.up.headerTimeout-tick).UnixNano()
+}
+
 // cut ends an exchange from outside. The upstream sees a canceled request, the
 // client of a WebSocket a close frame, and any other a connection that closes in
 // mid-answer, never a clean end.
@@ -272,6 +310,15 @@ func (x *exchange) cut(cause error) {
 	past := time.Unix(1, 0)
 	_ = control.SetReadDeadline(past)
 	_ = control.SetWriteDeadline(past)
+}
+
+// giveUp ends the request to the upstream; the client gets a page that says why.
+func (x *exchange) giveUp(cause error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.over { // else the connection's context is another request's
+		x.cancel(cause)
+	}
 }
 
 // closeNow closes a connection without the farewell of TLS, which would wait for a
@@ -304,7 +351,9 @@ func (x *exchange) leave() error {
 	x.over = true
 	cause := x.cause
 	x.mu.Unlock()
-	x.cancel(nil)
+	if !x.lent {
+		x.cancel(nil)
+	}
 	if kind := x.stream.Load(); kind != notStream {
 		x.h.Metrics.Streams(streamName(kind), -1)
 	}

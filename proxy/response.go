@@ -44,7 +44,7 @@ func (o *response) WriteHeader(status int) {
 // can take them (RFC 9110, section 15.2).
 func (o *response) inform(status int) {
 	if o.informational++; o.informational > maxInformational {
-		o.x.cancel(errInformational)
+		o.x.giveUp(errInformational)
 		return
 	}
 	if !o.x.r.ProtoAtLeast(1, 1) {

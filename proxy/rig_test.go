@@ -150,6 +150,7 @@ func newRig(t testing.TB, app *url.URL, s setup) *rig {
 	}))
 	r.server.Listener = proxy.GuardWrites(r.server.Listener, s.stall, time.Now)
 	r.server.Config.ReadHeaderTimeout = patience
+	r.server.Config.ConnContext = proxy.ConnContext
 	r.server.Config.ErrorLog = slog.NewLogLogger(slog.NewJSONHandler(r.log, nil), slog.LevelInfo)
 	if s.server != nil {
 		s.server(r.server)

@@ -69,6 +69,8 @@ type Upstream struct {
 	host      string  // of the Host header; empty passes the public one
 	transport *http.Transport
 	proxy     *httputil.ReverseProxy
+	// headerTimeout is kept by Live: a timer for each request costs more.
+	headerTimeout time.Duration
 }
 
 // NewUpstream checks c. It connects to nothing.
@@ -84,7 +86,7 @@ func NewUpstream(c UpstreamConfig) (*Upstream, error) {
 	case c.Now == nil:
 		return nil, errors.New("an upstream needs a clock")
 	}
-	up := &Upstream{url: url.URL{Scheme: u.Scheme, Host: u.Host}, transport: newTransport(c)}
+	up := &Upstream{url: url.URL{Scheme: u.Scheme, Host: u.Host}, transport: newTransport(c), headerTimeout: c.HeaderTimeout}
 	if !c.PassHost {
 		up.host = u.Host
 		if c.Socket != "" {
@@ -129,7 +131,6 @@ func newTransport(c UpstreamConfig) *http.Transport {
 		DisableCompression:     true, // what the app sends passes as it is
 		MaxIdleConnsPerHost:    idleConns,
 		IdleConnTimeout:        idleConnTime,
-		ResponseHeaderTimeout:  c.HeaderTimeout,
 		ExpectContinueTimeout:  time.Second,
 		MaxResponseHeaderBytes: maxAnswerHeader,
 		Protocols:              new(http.Protocols),
@@ -162,7 +163,7 @@ func failure(err error) (page.Problem, string) {
 		return page.UpstreamSlow, "connect_timeout"
 	case dialing:
 		return page.UpstreamDown, "connect"
-	case slow, errors.Is(err, os.ErrDeadlineExceeded):
+	case slow, errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, errSilent):
 		return page.UpstreamSlow, "timeout"
 	case errors.As(err, &cert):
 		return page.UpstreamDown, "certificate"

@@ -141,6 +141,7 @@ func (w *wall) besides(cfg *config.Config) map[string]beside {
 func (w *wall) server(handler http.Handler, cfg *config.Config) *http.Server {
 	return &http.Server{
 		Handler:           handler,
+		ConnContext:       proxy.ConnContext,
 		ReadHeaderTimeout: cfg.Timeouts.ReadHeader,
 		IdleTimeout:       cfg.Timeouts.Idle,
 		MaxHeaderBytes:    headerBytes(int(cfg.Limits.HeaderBytes)),
