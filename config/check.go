@@ -270,6 +270,9 @@ func (d *decoder) checkSession(c *Config) {
 	if d.has("session.idle_timeout") && !d.failed("session") && s.IdleTimeout > s.MaxAge {
 		d.warn("session.idle_timeout", "never counts, since max_age is shorter", "")
 	}
+	if s.KeyFile == "" && !c.Store.Shared.IsZero() && !d.failed("session") {
+		d.problem("session.key_file", "missing", "walls that share a store need the same key: openssl rand -base64 32")
+	}
 	if s.KeyFile != "" {
 		s.Key = d.key("session.key_file", s.KeyFile)
 	}

@@ -102,7 +102,11 @@ type Config struct {
 	Session Session `yaml:"session"`
 
 	// Where users, sessions and events are kept: sqlite:PATH, one file that
-	// belongs to the wall. May also stand in a file, named by store_file.
+	// belongs to the wall; or postgres://user:password@host/database, for as many
+	// walls as you like. The server must prove who it is (sslmode=verify-full, with
+	// sslrootcert=/path) unless it is on this machine or the URL names another
+	// sslmode. Each wall has 6 connections at most, or pool_max_conns=N. May also
+	// stand in a file, named by store_file.
 	Store Store `yaml:"store,file" reload:"restart" default:"sqlite:loginwall.db"`
 
 	// The proxies in front of the wall, as addresses or CIDRs: only what they say
@@ -519,9 +523,27 @@ func (p Peer) String() string {
 
 // A Store says where users, sessions and events are kept.
 type Store struct {
-	// Path is the file of the embedded store, absolute.
+	// Path is the file of the embedded store, absolute; empty with a shared one.
 	Path string
+	// Shared is the URL of a shared store; it may hold a password.
+	Shared Secret
 }
 
-// URL returns the form that auth/store opens.
-func (s Store) URL() string { return "sqlite:" + s.Path }
+// URL returns the form that auth/store opens. It is not fit for a log; String is.
+func (s Store) URL() string {
+	if s.Path == "" {
+		return s.Shared.Reveal()
+	}
+	return "sqlite:" + s.Path
+}
+
+// String leaves out all of a shared store's URL that may be a secret.
+func (s Store) String() string {
+	if s.Path != "" {
+		return s.URL()
+	}
+	if u, err := url.Parse(s.Shared.Reveal()); err == nil {
+		return "postgres://" + u.Host + u.Path
+	}
+	return "postgres://" // several hosts
+}

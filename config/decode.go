@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"iter"
@@ -331,7 +332,11 @@ func (d *decoder) scalar(key string, n *yaml.Node, v reflect.Value, kind string)
 	if isSecret && !hidden && d.inline == "" {
 		d.inline = key
 	}
-	if err := d.set(v, kind, text); err != nil {
+	err := d.set(v, kind, text)
+	if s, ok := reflect.TypeAssert[Store](v); ok && !s.Shared.IsZero() && !hidden && strings.Contains(text, "@") {
+		d.inline = cmp.Or(d.inline, key)
+	}
+	if err != nil {
 		subject := "the value"
 		if !isSecret && quotable(kind, n.Value) {
 			subject = strconv.Quote(n.Value) // ${NAME} itself, not what it stands for

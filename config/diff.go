@@ -86,8 +86,6 @@ func show(v reflect.Value) string {
 			return ""
 		}
 		return p.String()
-	case Store:
-		return p.URL()
 	case Domain:
 		if p.HostedDomain == "" {
 			return p.Name

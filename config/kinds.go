@@ -706,8 +706,11 @@ func (d *decoder) parseStore(text string) (Store, error) {
 	const do = "as in sqlite:loginwall.db"
 	path, ok := strings.CutPrefix(text, "sqlite:")
 	switch {
-	case strings.HasPrefix(text, "postgres:") || strings.HasPrefix(text, "postgresql:"):
-		return Store{}, fault{what: "is a kind of store that is not in this version", do: do}
+	case strings.HasPrefix(text, "postgres://"), strings.HasPrefix(text, "postgresql://"):
+		if _, rest, _ := strings.Cut(text, "://"); strings.Trim(rest, "/") == "" {
+			return Store{}, fault{what: "names no server", do: "as in postgres://user:password@host/database"} //nolint:gosec // an example
+		}
+		return Store{Shared: auth.NewSecret(text)}, parseLine(text)
 	case !ok:
 		f := fault{what: "is not a store", do: do}
 		if !strings.Contains(text, ":") {

@@ -67,9 +67,8 @@ func TestProblems(t *testing.T) {
 6: session.colour: unknown key (keys here: max_age, idle_timeout, login_timeout, key_file, old_key_files, max_feed_age)
 7: gogle: unknown key (did you mean google?)`,
 		},
-		{"keys of later", smallestFile + "tls: {acme: {}}\nops_listen: unix:/run/ops.sock\nstore: postgres://u:pw@db/wall\n", `
-9: ops_listen: "unix:/run/ops.sock" is not in this version (as in :8080, or 127.0.0.1:8080 for this machine alone)
-10: store: the value is a kind of store that is not in this version (as in sqlite:loginwall.db)`},
+		{"keys of later", smallestFile + "tls: {acme: {}}\nops_listen: unix:/run/ops.sock\n", `
+9: ops_listen: "unix:/run/ops.sock" is not in this version (as in :8080, or 127.0.0.1:8080 for this machine alone)`},
 		{"ACME", smallestFile + "tls: {acme: {email: nobody, directory_url: http://ca.test/dir}, redirect_listen: 80}\n", `
 8: tls.acme.email: "nobody" is not an e-mail address (write it as name@example.com, without anything around it)
 8: tls.acme.directory_url: "http://ca.test/dir" is not an https URL (as in https://acme-v02.api.letsencrypt.org/directory)
@@ -80,6 +79,10 @@ func TestProblems(t *testing.T) {
 8: tls.redirect_listen: is the same address as listen (browsers look on port 80: write :80)`},
 		{"ACME without a name", strings.Replace(smallestFile, "tool.example.com", "192.0.2.1", 1) + "tls: {acme: {}}\n", `
 8: tls.acme: no CA gives a certificate for 192.0.2.1 (public_url needs a name that the CA can look up)`},
+		{"a shared store without a key", smallestFile + "store: postgres://u:pw@db/wall\n", `
+1: session.key_file: missing (walls that share a store need the same key: openssl rand -base64 32)`},
+		{"a shared store nowhere", smallestFile + "store: 'postgres:///'\n", `
+8: store: "postgres:///" names no server (as in postgres://user:password@host/database)`},
 		{"credentials", strings.Replace(smallestFile, "client_secret: s3cr3t-of-google", "client_secret_file: credential:google", 1) + "session: {key_file: credential:../key}\n", `
 5: google.client_secret_file: the value names a credential, but systemd gave this process none (LoadCredential= in the unit; in a shell CREDENTIALS_DIRECTORY=/run/credentials/loginwall.service)
 8: session.key_file: the value is not the name of a credential (as in credential:google_client_secret)`},

@@ -30,6 +30,8 @@ have catatonit catatonit
 [ -d /usr/lib/cni ] || missing+=(containernetworking-plugins)
 have buildah buildah
 have podman-compose podman-compose
+have pgbouncer pgbouncer
+compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
 
 if ((${#missing[@]})); then
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then

@@ -33,7 +33,11 @@ func (s *Store) Activity(ctx context.Context, span time.Duration, since time.Tim
 	if n := len(past); n > 0 {
 		rest = past[n-1].Start.Add(span)
 	}
-	recent, err := s.count(ctx, span, rest, s.config.Now().Add(clockSlack))
+	now, err := s.clock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	recent, err := s.count(ctx, span, rest, now.Add(clockSlack))
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +100,7 @@ func (s *Store) sumUp(ctx context.Context, span time.Duration, now time.Time) er
 		return err
 	}
 	for batch := range slices.Chunk(over, mostRows) {
-		if _, err := write(ctx, s, "sum up", func(t *tx) (none struct{}, err error) {
+		if _, err := write(ctx, s, "sum up", noTurn, func(t *tx) (none struct{}, err error) {
 			for _, a := range batch {
 				if _, err := t.exec(`INSERT INTO activity (span, start, sign_ins, denied, people) VALUES ($1, $2, $3, $4, $5)
 					ON CONFLICT (span, start) DO NOTHING`, span.Milliseconds(), stamp(a.Start), a.SignIns, a.Denied, a.People); err != nil {

@@ -40,7 +40,7 @@ func (s *Store) Block(ctx context.Context, who Who, by, reason string) (auth.Blo
 	if err := who.check(); err != nil {
 		return auth.Block{}, err
 	}
-	return write(ctx, s, "block", func(t *tx) (auth.Block, error) {
+	return write(ctx, s, "block", everyDoor, func(t *tx) (auth.Block, error) {
 		pairs, err := t.pairs(`SELECT id, email FROM users WHERE (id = $1 AND $2 = '') OR (email = $2 AND email <> '') ORDER BY id`, who.User, who.Email)
 		if err != nil {
 			return auth.Block{}, fmt.Errorf("read users: %w", err)
@@ -135,7 +135,7 @@ func (s *Store) Unblock(ctx context.Context, who Who, by string) error {
 	if err := who.check(); err != nil {
 		return err
 	}
-	_, err := write(ctx, s, "unblock", func(t *tx) (none struct{}, err error) {
+	_, err := write(ctx, s, "unblock", everyDoor, func(t *tx) (none struct{}, err error) {
 		// Blocks and users tie accounts to addresses; follow the ties to their end.
 		seen, lifted := make(map[Who]bool), 0
 		for todo := []Who{who}; len(todo) > 0; todo = todo[1:] {

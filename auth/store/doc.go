@@ -30,6 +30,15 @@
 // ending in -wal and -shm. What was ended or blocked after the copy was made is
 // forgotten then, and a new session key is what ends all sessions at once.
 //
+// The shared engine is PostgreSQL, or what speaks its language. There,
+// transactions of many walls run at once, each statement sees what was committed
+// before it, and whoever must not be overtaken locks rows of counters first (type
+// turn): sign-ins pass side by side through sixteen doors, one at a time for each
+// address, and a block closes all of them. Nothing is kept on a connection, so
+// PgBouncer may give each transaction another one. A wall that falls silent with
+// locks in its hands loses them after ten seconds. Whether a commit that got no
+// answer took place nobody knows; it is reported as failed.
+//
 // # What is refused
 //
 // Open refuses and leaves untouched: a file of something else, a newer schema,

@@ -32,9 +32,24 @@ func Migrate(ctx context.Context, db *sql.DB, files map[string]string) error {
 	for name, text := range files {
 		fs["migrations/"+name] = &fstest.MapFile{Data: []byte(text)}
 	}
-	s, err := newSchema(fs, sqliteSerial)
+	s, err := newSchema(fs, sqliteWords())
 	if err != nil {
 		return err
 	}
-	return s.migrate(ctx, db)
+	_, err = s.migrate(ctx, db)
+	return err
+}
+
+// TLSOf tells how connections to a PostgreSQL server are protected.
+func TLSOf(url string) (string, error) {
+	c, _, err := parsePostgres(url)
+	switch {
+	case err != nil:
+		return "", err
+	case c.TLSConfig == nil:
+		return "none", nil
+	case c.TLSConfig.InsecureSkipVerify:
+		return "unverified", nil
+	}
+	return "verified", nil
 }

@@ -123,7 +123,11 @@ func (s *Store) User(ctx context.Context, who Who) (auth.User, error) {
 		w.and("u.email = ?", who.Email)
 	}
 	page := "SELECT u.id FROM users u" + w.String() + " ORDER BY u.last_sign_in DESC, u.id LIMIT 1"
-	return one(ctx, s, "user", w.users(page, s.config.Now(), 0), w.args, scanUser)
+	now, err := s.clock(ctx)
+	if err != nil {
+		return auth.User{}, err
+	}
+	return one(ctx, s, "user", w.users(page, now, 0), w.args, scanUser)
 }
 
 // users is the query for all of the users whose ids page selects. It joins the
@@ -154,7 +158,10 @@ func (w *where) open(now time.Time, idle time.Duration) []string {
 // Users lists a page of users and where the next page begins. Groups are not recorded.
 func (s *Store) Users(ctx context.Context, q UserQuery) ([]auth.User, Cursor, error) {
 	var w where
-	now := s.config.Now()
+	now, err := s.clock(ctx)
+	if err != nil {
+		return nil, "", err
+	}
 	from, err := s.matching(ctx, &w, q)
 	if err != nil {
 		return nil, "", err
@@ -204,7 +211,11 @@ func (s *Store) Sessions(ctx context.Context, q SessionQuery) ([]auth.SessionRec
 		w.and("s.user_id IN (SELECT id FROM users WHERE email = ?)", text(q.Email))
 	}
 	if q.OpenOnly {
-		w.conditions = append(w.conditions, w.open(s.config.Now(), q.Idle)...)
+		now, err := s.clock(ctx)
+		if err != nil {
+			return nil, "", err
+		}
+		w.conditions = append(w.conditions, w.open(now, q.Idle)...)
 	}
 	if err := w.after(q.After, "s.created", "s.id", true); err != nil {
 		return nil, "", err

@@ -19,8 +19,8 @@ var migrations embed.FS
 type schema []string
 
 // newSchema reads the migrations in the order of their names and fills in the
-// engine's type for a key that numbers itself.
-func newSchema(files fs.FS, serialKey string) (schema, error) {
+// engine's own words.
+func newSchema(files fs.FS, words *strings.Replacer) (schema, error) {
 	names, err := fs.Glob(files, "migrations/*.sql") // sorted
 	if err != nil {
 		return nil, fmt.Errorf("list migrations: %w", err)
@@ -34,52 +34,53 @@ func newSchema(files fs.FS, serialKey string) (schema, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read migration: %w", err)
 		}
-		s = append(s, strings.ReplaceAll(string(text), "SERIAL_KEY", serialKey))
+		s = append(s, words.Replace(string(text)))
 	}
 	return s, nil
 }
 
 // migrate brings a database up to date in one transaction, so that it has either
-// the old schema or the new one. Transactions of the writer take turns, so of
-// several processes that start at once one migrates and the others find it done.
-func (s schema) migrate(ctx context.Context, db *sql.DB) error {
+// the old schema or the new one, and returns the version that it had. It locks
+// the version, so of several processes that start at once one migrates and the
+// others find it done.
+func (s schema) migrate(ctx context.Context, db *sql.DB) (have int, err error) {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
-		return fmt.Errorf("begin migration: %w", err)
+		return 0, fmt.Errorf("begin migration: %w", err)
 	}
 	defer tx.Rollback()
 	for _, statement := range []string{
 		`CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)`,
 		`INSERT INTO meta (name, value) VALUES ('schema_version', '0') ON CONFLICT (name) DO NOTHING`,
+		`UPDATE meta SET value = value WHERE name = 'schema_version'`,
 	} {
 		if _, err := tx.ExecContext(ctx, statement); err != nil {
-			return fmt.Errorf("prepare migration: %w", err)
+			return 0, fmt.Errorf("prepare migration: %w", err)
 		}
 	}
-	have, err := version(ctx, tx)
-	if err != nil {
-		return err
+	if have, err = version(ctx, tx); err != nil {
+		return 0, err
 	}
 	if err := s.judge(have); err == nil || !errors.Is(err, ErrTooOld) {
-		return err
+		return have, err
 	}
 	for i, migration := range s[have:] {
 		if _, err := tx.ExecContext(ctx, migration); err != nil {
-			return fmt.Errorf("migration %d: %w", have+i+1, err)
+			return have, fmt.Errorf("migration %d: %w", have+i+1, err)
 		}
 		if strings.Contains(migration, "CREATE TABLE user_words") {
 			if err := indexAll(ctx, tx); err != nil {
-				return fmt.Errorf("migration %d: %w", have+i+1, err)
+				return have, fmt.Errorf("migration %d: %w", have+i+1, err)
 			}
 		}
 	}
 	if _, err := tx.ExecContext(ctx, `UPDATE meta SET value = $1 WHERE name = 'schema_version'`, strconv.Itoa(len(s))); err != nil {
-		return fmt.Errorf("note schema version: %w", err)
+		return have, fmt.Errorf("note schema version: %w", err)
 	}
 	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("commit migration: %w", err)
+		return have, fmt.Errorf("commit migration: %w", err)
 	}
-	return nil
+	return have, nil
 }
 
 // judge compares the version of a store with ours.

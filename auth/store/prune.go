@@ -25,7 +25,10 @@ const (
 // between, those of other processes too. Space in the file is used again. What
 // the events of an hour or a day come to is noted before they go.
 func (s *Store) Prune(ctx context.Context) error {
-	now := s.config.Now()
+	now, err := s.clock(ctx)
+	if err != nil {
+		return err
+	}
 	sessions, err := s.prune(ctx, `DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires < $1 ORDER BY expires LIMIT $2)`,
 		now.Add(-s.config.KeepSessions).UnixMilli())
 	if err != nil {
@@ -70,7 +73,7 @@ func (s *Store) prune(ctx context.Context, query string, first any, rest ...any)
 	for {
 		start := s.config.Now()
 		args := append([]any{first, batch}, rest...)
-		n, err := write(ctx, s, "prune", func(t *tx) (int64, error) { return t.exec(query, args...) })
+		n, err := write(ctx, s, "prune", noTurn, func(t *tx) (int64, error) { return t.exec(query, args...) })
 		total += n
 		if err != nil || n < batch {
 			return total, err

@@ -26,7 +26,7 @@ func (s *Store) SignIn(ctx context.Context, in auth.SignIn) (auth.SignedIn, erro
 	if user == "" || in.Session == "" || in.MaxAge < time.Millisecond {
 		return auth.SignedIn{}, fmt.Errorf("store: sign in: %w", errIncomplete)
 	}
-	return write(ctx, s, "sign in", func(t *tx) (out auth.SignedIn, err error) {
+	return write(ctx, s, "sign in", doorOf(cmp.Or(id.Email, string(user))), func(t *tx) (out auth.SignedIn, err error) {
 		blocked, err := t.get(`SELECT id FROM blocks WHERE user_id = $1 OR (email = $2 AND email <> '') LIMIT 1`,
 			[]any{user, id.Email}, new(int64))
 		if err != nil {
@@ -107,7 +107,7 @@ func (s *Store) EndSession(ctx context.Context, e auth.Ending) error {
 	if e.Session == "" {
 		return fmt.Errorf("store: end session: %w", errIncomplete)
 	}
-	_, err := write(ctx, s, "end session", func(t *tx) (none struct{}, err error) {
+	_, err := write(ctx, s, "end session", feedTurn, func(t *tx) (none struct{}, err error) {
 		var user, email string
 		var expires, ended int64
 		found, err := t.get(`SELECT user_id, email, expires, ended_at FROM sessions WHERE id = $1`, []any{e.Session},
@@ -148,7 +148,7 @@ func (s *Store) EndSessionsOf(ctx context.Context, user auth.UserID, by string, 
 	if user == "" {
 		return 0, fmt.Errorf("store: end sessions: %w", errIncomplete)
 	}
-	return write(ctx, s, "end sessions", func(t *tx) (int, error) {
+	return write(ctx, s, "end sessions", everyDoor, func(t *tx) (int, error) {
 		n, err := t.cutOff(user, by, reason, s.config.KeepCutOff)
 		if err != nil {
 			return 0, err
@@ -169,7 +169,7 @@ func (s *Store) EndOtherSessions(ctx context.Context, user auth.UserID, keep aut
 	if user == "" || keep == "" {
 		return 0, fmt.Errorf("store: end other sessions: %w", errIncomplete)
 	}
-	return write(ctx, s, "end other sessions", func(t *tx) (int, error) {
+	return write(ctx, s, "end other sessions", feedTurn, func(t *tx) (int, error) {
 		others, err := t.pairs(`UPDATE sessions SET ended_at = $1, ended_by = $2, end_reason = $3
 			WHERE user_id = $4 AND id <> $5 AND ended_at = 0 AND expires > $1 RETURNING id, CAST(expires AS TEXT)`,
 			t.now, text(by), auth.EndElsewhere, user, keep)
@@ -234,7 +234,7 @@ func (s *Store) Seen(ctx context.Context, seen []auth.Seen) error {
 		return cmp.Or(strings.Compare(string(a.User), string(b.User)), strings.Compare(string(a.Session), string(b.Session)))
 	})
 	for batch := range slices.Chunk(seen, seenBatch) {
-		_, err := write(ctx, s, "seen", func(t *tx) (none struct{}, err error) {
+		_, err := write(ctx, s, "seen", noTurn, func(t *tx) (none struct{}, err error) {
 			users := make(map[auth.UserID]int64, len(batch))
 			for _, e := range batch {
 				users[e.User] = max(users[e.User], stamp(e.At))
@@ -267,7 +267,7 @@ func (s *Store) Record(ctx context.Context, e auth.Event) error {
 	if e.Kind == "" {
 		return fmt.Errorf("store: record: %w", errIncomplete)
 	}
-	_, err := write(ctx, s, "record", func(t *tx) (none struct{}, err error) { return none, t.record(e) })
+	_, err := write(ctx, s, "record", noTurn, func(t *tx) (none struct{}, err error) { return none, t.record(e) })
 	return err
 }
 
@@ -287,7 +287,7 @@ func (t *tx) record(e auth.Event) error {
 // DeleteUser forgets a user and the sessions, which end. Blocks stay, and so do
 // the lines of the audit trail until they are pruned.
 func (s *Store) DeleteUser(ctx context.Context, user auth.UserID, by string) error {
-	_, err := write(ctx, s, "delete user", func(t *tx) (none struct{}, err error) {
+	_, err := write(ctx, s, "delete user", everyDoor, func(t *tx) (none struct{}, err error) {
 		var email string
 		found, err := t.get(`SELECT email FROM users WHERE id = $1`, []any{user}, &email)
 		if err != nil {
@@ -326,56 +326,70 @@ func (t *tx) revoke(kind auth.RevocationKind, key string, active bool, at, expir
 }
 
 // Revocations reads the feed behind a cursor: 0, or a Feed's Cursor. With 0, or
-// when the store's counter stands before the cursor, it is Whole.
-func (s *Store) Revocations(ctx context.Context, after int64) (feed auth.Feed, err error) {
-	err = s.read(ctx, "revocations", func(ctx context.Context, db *sql.DB) error {
-		// One statement each, so that counter and rows are of one moment. The counter
-		// comes along in every row, and in one without a revocation when there is none.
-		if after > 0 {
-			feed, err = scanFeed(db.QueryContext(ctx, `SELECT c.value, COALESCE(r.seq, 0), COALESCE(r.kind, ''), COALESCE(r.key, ''),
-				COALESCE(r.active, FALSE), COALESCE(r.at, 0), COALESCE(r.expires, 0)
-				FROM counters c LEFT JOIN revocations r ON r.seq > $1 WHERE c.name = 'feed' ORDER BY r.seq`, after))
-			if err != nil || feed.Cursor >= after {
+// when what was told before may be forgotten, it is Whole: the store's counter
+// stands before the cursor, or another server answers than the last time.
+func (s *Store) Revocations(ctx context.Context, after int64) (auth.Feed, error) {
+	var told feedRows
+	err := s.read(ctx, "revocations", func(ctx context.Context, _ *sql.DB) (err error) {
+		if last := s.epoch.Load(); after > 0 && last != nil {
+			told, err = s.feedRows(ctx, `seq > $1`, after)
+			if err != nil || told.Cursor >= after && told.epoch == *last {
 				return err
 			}
 		}
-		feed, err = scanFeed(db.QueryContext(ctx, `SELECT c.value, COALESCE(r.seq, 0), COALESCE(r.kind, ''), COALESCE(r.key, ''),
-			COALESCE(r.active, FALSE), COALESCE(r.at, 0), COALESCE(r.expires, 0)
-			FROM counters c LEFT JOIN revocations r ON r.active AND (r.expires = 0 OR r.expires > $1) WHERE c.name = 'feed' ORDER BY r.seq`,
-			s.config.Now().Add(-clockSlack).UnixMilli()))
-		feed.Whole = true
+		now, err := s.clock(ctx)
+		if err != nil {
+			return err
+		}
+		told, err = s.feedRows(ctx, `active AND (expires = 0 OR expires > $1)`, now.Add(-clockSlack).UnixMilli())
+		told.Whole = true
 		return err
 	})
 	if err != nil {
 		return auth.Feed{}, err
 	}
-	return feed, nil
+	s.epoch.Store(&told.epoch)
+	return told.Feed, nil
 }
 
-func scanFeed(rows *sql.Rows, err error) (auth.Feed, error) {
+type feedRows struct {
+	auth.Feed
+	epoch string
+}
+
+// feedRows reads some of the feed, and ahead of it the counter and the epoch, in
+// one statement, so that all are of one moment.
+func (s *Store) feedRows(ctx context.Context, condition string, arg int64) (told feedRows, err error) {
+	//nolint:gosec // constants, all of them
+	query := `SELECT -1 AS seq, '' AS kind, ` + s.engine.epoch + ` AS key, FALSE AS active, value AS at, 0 AS expires
+		FROM counters WHERE name = 'feed'
+		UNION ALL SELECT seq, kind, key, active, at, expires FROM revocations WHERE ` + condition + ` ORDER BY 1`
+	rows, err := s.engine.feed.QueryContext(ctx, query, arg)
 	if err != nil {
-		return auth.Feed{}, err
+		return told, err
 	}
 	defer rows.Close()
-	feed := auth.Feed{Cursor: -1}
+	told.Cursor = -1
 	for rows.Next() {
 		var r auth.Revocation
 		var at, expires int64
-		if err := rows.Scan(&feed.Cursor, &r.Seq, &r.Kind, &r.Key, &r.Active, &at, &expires); err != nil {
-			return auth.Feed{}, err
+		if err := rows.Scan(&r.Seq, &r.Kind, &r.Key, &r.Active, &at, &expires); err != nil {
+			return told, err
 		}
-		if r.Seq != 0 {
-			r.At, r.Expires = moment(at), moment(expires)
-			feed.Rows = append(feed.Rows, r)
+		if r.Seq < 0 {
+			told.Cursor, told.epoch = at, r.Key
+			continue
 		}
+		r.At, r.Expires = moment(at), moment(expires)
+		told.Rows = append(told.Rows, r)
 	}
 	if err := rows.Err(); err != nil {
-		return auth.Feed{}, err
+		return told, err
 	}
-	if feed.Cursor < 0 {
-		return auth.Feed{}, errors.New("the feed has no counter")
+	if told.Cursor < 0 {
+		return told, errors.New("the feed has no counter")
 	}
-	return feed, nil
+	return told, nil
 }
 
 // fold makes text comparable without regard to case.

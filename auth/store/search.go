@@ -126,7 +126,7 @@ func (s *Store) matching(ctx context.Context, w *where, q UserQuery) (from strin
 	for i, term := range terms {
 		n := 0
 		err := s.read(ctx, "users", func(ctx context.Context, db *sql.DB) error {
-			return db.QueryRowContext(ctx, fmt.Sprintf(`SELECT COUNT(*) FROM (SELECT 1 FROM user_words WHERE word >= $1 AND word < $2 LIMIT %d) AS some`, most+1),
+			return db.QueryRowContext(ctx, fmt.Sprintf(`SELECT COUNT(*) FROM (SELECT 1 FROM user_words WHERE word >= $1 AND word < $2 LIMIT %d) AS found`, most+1),
 				term, behind(term)).Scan(&n)
 		})
 		if err != nil {

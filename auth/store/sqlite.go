@@ -22,13 +22,16 @@ import (
 const (
 	// applicationID marks our files, as PRAGMA application_id; "lgwl".
 	applicationID = 0x6c67776c
-	sqliteSerial  = "INTEGER PRIMARY KEY"
 	// readers is the size of the pool: requests of the directory and the poll of the feed.
 	readers = 4
 	// smallFile is up to where every page is looked at on opening: a few
 	// milliseconds' worth.
 	smallFile = 4 << 20
 )
+
+func sqliteWords() *strings.Replacer {
+	return strings.NewReplacer("SERIAL_KEY", "INTEGER PRIMARY KEY")
+}
 
 // beside are the names of SQLite's own files behind the store's.
 func beside(path string) []string { return []string{path + "-wal", path + "-shm", path + "-journal"} }
@@ -38,7 +41,7 @@ func openSQLite(ctx context.Context, path string, c Config) (_ *engine, err erro
 	if path, err = filepath.Abs(path); err != nil {
 		return nil, fmt.Errorf("resolve path: %w", err)
 	}
-	want, err := newSchema(migrations, sqliteSerial)
+	want, err := newSchema(migrations, sqliteWords())
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +69,7 @@ func openSQLite(ctx context.Context, path string, c Config) (_ *engine, err erro
 		return nil, explain(err)
 	}
 
-	e := &engine{created: created}
+	e := &engine{created: created, epoch: `''`}
 	e.there = func() error {
 		now, err := os.Lstat(path)
 		if err != nil {
@@ -84,6 +87,7 @@ func openSQLite(ctx context.Context, path string, c Config) (_ *engine, err erro
 	if e.reader, err = connect(path, "rw", "query_only(1)"); err != nil {
 		return nil, errors.Join(err, e.writer.Close())
 	}
+	e.feed = e.reader
 	e.reader.SetMaxOpenConns(readers)
 	e.reader.SetConnMaxIdleTime(time.Minute)
 	e.verify = func(ctx context.Context) error { return verify(ctx, e.reader, "PRAGMA integrity_check(1)") }
@@ -103,7 +107,8 @@ func prepare(ctx context.Context, writer *sql.DB, want schema, upgrade bool) err
 		return fmt.Errorf("the file system allows no write-ahead log (journal mode %q); put the store on a local disk", mode)
 	}
 	if upgrade {
-		return want.migrate(ctx, writer)
+		_, err := want.migrate(ctx, writer)
+		return err
 	}
 	tx, err := writer.BeginTx(ctx, nil)
 	if err != nil {
@@ -147,7 +152,8 @@ func createSQLite(ctx context.Context, path string, want schema) (created bool, 
 	if err != nil {
 		return false, err
 	}
-	if err := errors.Join(want.migrate(ctx, db), db.Close()); err != nil {
+	_, err = want.migrate(ctx, db)
+	if err := errors.Join(err, db.Close()); err != nil {
 		return false, explain(fmt.Errorf("create: %w", err))
 	}
 	if err := os.Link(temp, path); errors.Is(err, fs.ErrExist) {
@@ -268,7 +274,7 @@ func compareSchema(ctx context.Context, db *sql.DB, want schema) error {
 	}
 	defer memory.Close()
 	memory.SetMaxOpenConns(1) // each connection would be a database of its own
-	if err := want.migrate(ctx, memory); err != nil {
+	if _, err := want.migrate(ctx, memory); err != nil {
 		return err
 	}
 	expected, err := objects(ctx, memory)

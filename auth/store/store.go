@@ -6,7 +6,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"log/slog"
+	"math/rand/v2"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -28,13 +30,14 @@ var (
 
 // Config is what Open needs. Only URL is required.
 type Config struct {
-	// URL is sqlite:PATH; a relative path is relative to the working directory.
+	// URL is sqlite:PATH, relative to the working directory, or postgres://…, as
+	// libpq reads it, with a password. It is never repeated in logs or errors.
 	URL string
 	// Create makes a store where there is none, and brings the schema of an older
 	// one up to date. Only a wall that serves sets it, no other command.
 	Create bool
-	// Timeout bounds each write, from the call to the answer, whatever the disk
-	// does; 0 means 10s.
+	// Timeout bounds each call, a page of a walk for instance, and a write from the
+	// call to the answer, whatever the disk does; 0 means 10s.
 	Timeout time.Duration
 	// KeepSessions is how long a session stays listed after it has expired; 0
 	// means 90 days.
@@ -65,23 +68,39 @@ type Store struct {
 	engine *engine
 	// failed is set by a write that failed and cleared by one that did not.
 	failed atomic.Bool
+	// epoch is of the server that told the feed last.
+	epoch atomic.Pointer[string]
 }
 
 // An engine is an opened database and all in which databases differ; the SQL is
 // the same for each.
 type engine struct {
-	// writer and reader may be the same pool.
-	writer, reader *sql.DB
+	// writer, reader and feed may be the same pool. feed has one connection that
+	// nothing else waits for.
+	writer, reader, feed *sql.DB
+	isolation            sql.IsolationLevel
 	// created says that the store was made by this call.
 	created bool
-	// clock is an SQL expression for the server's time in ms; empty where the
-	// process's own clock is the store's.
-	clock string
+	// begin, the first statement of a transaction that writes, locks the counters
+	// that are LIKE $1 and then tells the server's time in ms. It is empty where
+	// transactions take turns anyway and the process's own clock is the store's;
+	// clock, an SQL expression for the same time, is empty then, too.
+	begin, clock string
+	// epoch is an SQL expression, a text that changes when another server, or the
+	// same one restarted, answers: it may have forgotten the last it had said.
+	epoch string
+	// again, where it is not nil, tells whether a transaction that failed did
+	// nothing, and may well succeed at the next try.
+	again func(error) bool
 	// there reports an error when the database that was opened is no longer the
 	// one that the URL names.
 	there func() error
 	// verify reads the whole database and reports what is inconsistent.
 	verify func(context.Context) error
+}
+
+func (e *engine) close() error {
+	return errors.Join(e.feed.Close(), e.reader.Close(), e.writer.Close())
 }
 
 // Open opens the store, and with Config.Create makes it or brings it up to date.
@@ -103,11 +122,18 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	path, found := strings.CutPrefix(c.URL, "sqlite:")
-	if !found || path == "" {
-		return nil, errors.New("store: the URL is not sqlite:PATH")
+	var e *engine
+	var err error
+	kind, path, _ := strings.Cut(c.URL, ":")
+	switch {
+	case kind == "sqlite" && path != "":
+		e, err = openSQLite(ctx, path, c)
+	case kind == "postgres", kind == "postgresql":
+		path = redactPostgres(c.URL)
+		e, err = openPostgres(ctx, c.URL, c)
+	default:
+		return nil, errors.New("store: the URL is neither sqlite:PATH nor postgres://…")
 	}
-	e, err := openSQLite(ctx, path, c)
 	if err != nil {
 		return nil, fmt.Errorf("store: %s: %w", path, err)
 	}
@@ -118,26 +144,26 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 func (s *Store) Created() bool { return s.engine.created }
 
 // Close ends all connections; calls under way fail with auth.ErrUnavailable.
-func (s *Store) Close() error { return errors.Join(s.engine.reader.Close(), s.engine.writer.Close()) }
+func (s *Store) Close() error { return s.engine.close() }
 
 // Ping reports whether the store can serve: it reads, and after a write has
 // failed it writes too, so that "ready" is not said again before it is true.
 func (s *Store) Ping(ctx context.Context) error {
 	if s.failed.Load() {
 		// About as much as a sign-in writes, lest a full disk look healthy.
-		_, err := write(ctx, s, "ping", func(t *tx) (int64, error) {
+		_, err := write(ctx, s, "ping", noTurn, func(t *tx) (int64, error) {
 			return t.exec(`INSERT INTO meta (name, value) VALUES ('probe', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value`,
 				strings.Repeat("0", 1<<16))
 		})
 		if err != nil {
 			return err
 		}
-		_, err = write(ctx, s, "ping", func(t *tx) (int64, error) { return t.exec(`DELETE FROM meta WHERE name = 'probe'`) })
+		_, err = write(ctx, s, "ping", noTurn, func(t *tx) (int64, error) { return t.exec(`DELETE FROM meta WHERE name = 'probe'`) })
 		return err
 	}
-	return s.read(ctx, "ping", func(ctx context.Context, db *sql.DB) error {
+	return s.read(ctx, "ping", func(ctx context.Context, _ *sql.DB) error {
 		var n int64
-		return db.QueryRowContext(ctx, `SELECT value FROM counters WHERE name = 'feed'`).Scan(&n)
+		return s.engine.feed.QueryRowContext(ctx, `SELECT value FROM counters WHERE name = 'feed'`).Scan(&n)
 	})
 }
 
@@ -160,15 +186,35 @@ type tx struct {
 	events []auth.Event
 }
 
+// A turn is what a transaction locks before all else, where transactions of
+// several processes run at once; it is the LIKE pattern of names in counters.
+// What f reads then stays true until its commit.
+type turn string
+
+const (
+	// noTurn is for what no other transaction looks at before it writes.
+	noTurn turn = ""
+	// feedTurn is for what adds to the feed.
+	feedTurn turn = "feed"
+	// everyDoor is for what adds to the feed and must see every sign-in: none is
+	// under way then.
+	everyDoor turn = "door%"
+)
+
+// doorOf is the turn of a sign-in. Of one address only one is under way.
+func doorOf(text string) turn {
+	return turn(fmt.Sprintf("door%x", crc32.ChecksumIEEE([]byte(text))%16))
+}
+
 // write is the one door for whatever changes the store: f runs in a transaction
-// that is on disk when write returns without error.
+// that is on disk when write returns without error. It may run several times.
 //
 // It returns when the context or Config.Timeout ends, even if the disk hangs
 // and the transaction cannot be called back: the goroutine that waits for it
 // is left behind, and whoever comes next waits for the lock, bounded as well.
 // The outcome is then unknown, as after any lost connection; callers say 503.
 // So f must be free of effects outside its transaction.
-func write[T any](ctx context.Context, s *Store, what string, f func(*tx) (T, error)) (T, error) {
+func write[T any](ctx context.Context, s *Store, what string, turn turn, f func(*tx) (T, error)) (T, error) {
 	type result struct {
 		value T
 		err   error
@@ -179,7 +225,10 @@ func write[T any](ctx context.Context, s *Store, what string, f func(*tx) (T, er
 	done := make(chan result, 1)
 	go func() {
 		var r result
-		r.value, r.err = transact(bounded, s, f)
+		r.err = retry(bounded, s.engine.again, func() (err error) {
+			r.value, err = transact(bounded, s, turn, f)
+			return err
+		})
 		done <- r
 	}()
 	var r result
@@ -200,20 +249,33 @@ func write[T any](ctx context.Context, s *Store, what string, f func(*tx) (T, er
 	return r.value, nil
 }
 
-func transact[T any](ctx context.Context, s *Store, f func(*tx) (T, error)) (value T, err error) {
+// retry repeats what again says may succeed, a few times.
+func retry(ctx context.Context, again func(error) bool, f func() error) error {
+	const most, wait = 10, 10 * time.Millisecond
+	for try := 1; ; try++ {
+		err := f()
+		if try == most || again == nil || !again(err) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(rand.N(wait << try)): //nolint:gosec // no secret: so as not to be in step with the others
+		}
+	}
+}
+
+func transact[T any](ctx context.Context, s *Store, turn turn, f func(*tx) (T, error)) (value T, err error) {
 	if err := s.engine.there(); err != nil {
 		return value, err
 	}
 	t := &tx{ctx: ctx}
-	if t.sql, err = s.engine.writer.BeginTx(ctx, nil); err != nil {
+	if t.sql, err = s.engine.writer.BeginTx(ctx, &sql.TxOptions{Isolation: s.engine.isolation}); err != nil {
 		return value, fmt.Errorf("begin: %w", err)
 	}
 	defer t.sql.Rollback() // a no-op once committed
-	t.now = s.config.Now().UnixMilli()
-	if s.engine.clock != "" {
-		if _, err = t.get(`SELECT `+s.engine.clock, nil, &t.now); err != nil {
-			return value, fmt.Errorf("clock: %w", err)
-		}
+	if err := t.begin(s, turn); err != nil {
+		return value, fmt.Errorf("begin: %w", err)
 	}
 	if value, err = f(t); err != nil {
 		return value, err
@@ -229,11 +291,28 @@ func transact[T any](ctx context.Context, s *Store, f func(*tx) (T, error)) (val
 	return value, nil
 }
 
+// begin waits for the turn and then looks at the clock.
+func (t *tx) begin(s *Store, turn turn) (err error) {
+	if s.engine.begin == "" {
+		t.now = s.config.Now().UnixMilli()
+		return nil
+	}
+	if turn == everyDoor { // doors are many: who holds the feed is alone in wanting all
+		if err := t.begin(s, feedTurn); err != nil {
+			return err
+		}
+	}
+	_, err = t.get(s.engine.begin, []any{turn}, &t.now, new(string))
+	return err
+}
+
 func (s *Store) read(ctx context.Context, what string, f func(context.Context, *sql.DB) error) error {
 	start := s.config.Now()
 	err := s.engine.there()
 	if err == nil {
-		err = f(ctx, s.engine.reader)
+		bounded, cancel := context.WithTimeout(ctx, s.config.Timeout)
+		defer cancel()
+		err = f(bounded, s.engine.reader)
 	}
 	err = s.wrap(what, err)
 	s.observe(what, start, err)
@@ -257,6 +336,18 @@ func (s *Store) observe(what string, start time.Time, err error) {
 	if s.config.Observe != nil {
 		s.config.Observe(what, s.config.Now().Sub(start), err)
 	}
+}
+
+// clock reads the store's time.
+func (s *Store) clock(ctx context.Context) (time.Time, error) {
+	if s.engine.clock == "" {
+		return s.config.Now(), nil
+	}
+	var now int64
+	err := s.read(ctx, "clock", func(ctx context.Context, db *sql.DB) error {
+		return db.QueryRowContext(ctx, `SELECT `+s.engine.clock).Scan(&now)
+	})
+	return moment(now), err
 }
 
 // exec returns how many rows were changed.

@@ -59,7 +59,7 @@ func (w *wall) build(cfg *config.Config, before *site) (*site, error) {
 	}
 	if before == nil && w.store.Created() && !fresh {
 		w.log.Warn("the store is new but the session key is not: sessions that were ended before are open again until they expire (to end them all, change the key)",
-			slog.String("key_file", keyFile(cfg)), slog.String("store", cfg.Store.URL()))
+			slog.String("key_file", keyFile(cfg)), slog.String("store", cfg.Store.String()))
 	}
 	teller, err := newTeller(cfg, keys, w.program.now)
 	if err != nil {

@@ -107,7 +107,7 @@ func checkKey(cfg *config.Config) finding {
 func (p *program) checkStore(ctx context.Context, cfg *config.Config) finding {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	if _, err := os.Stat(cfg.Store.Path); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(cfg.Store.Path); cfg.Store.Path != "" && errors.Is(err, fs.ErrNotExist) {
 		folder := filepath.Dir(cfg.Store.Path)
 		if info, err := os.Stat(folder); err != nil || !info.IsDir() {
 			return finding{what: "store", err: fmt.Errorf("there is no folder %s (create it; the wall must be able to write in it)", folder)}
@@ -115,6 +115,9 @@ func (p *program) checkStore(ctx context.Context, cfg *config.Config) finding {
 		return finding{what: "store", detail: "none yet; serve makes " + cfg.Store.Path}
 	}
 	s, err := store.Open(ctx, store.Config{URL: cfg.Store.URL(), Now: p.now})
+	if errors.Is(err, fs.ErrNotExist) {
+		return finding{what: "store", detail: "none yet; serve makes it in " + cfg.Store.String()}
+	}
 	if err != nil {
 		return finding{what: "store", err: err}
 	}
@@ -122,7 +125,7 @@ func (p *program) checkStore(ctx context.Context, cfg *config.Config) finding {
 	if err := s.Verify(ctx); err != nil {
 		return finding{what: "store", err: err}
 	}
-	return finding{what: "store", detail: cfg.Store.URL()}
+	return finding{what: "store", detail: cfg.Store.String()}
 }
 
 func (p *program) checkProvider(ctx context.Context, cfg *config.Config) []finding {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -94,11 +93,8 @@ func (p *program) account(c *cobra.Command, cfg *config.Config, email string) (w
 	if err != nil {
 		return nil, "", fmt.Errorf("--user: %w", err)
 	}
-	if _, err := os.Stat(cfg.Store.Path); err == nil {
-		s, err := store.Open(c.Context(), store.Config{URL: cfg.Store.URL(), Now: p.now})
-		if err != nil {
-			return nil, "", fmt.Errorf("open the store: %w", err)
-		}
+	s, err := store.Open(c.Context(), store.Config{URL: cfg.Store.URL(), Now: p.now})
+	if err == nil {
 		defer s.Close()
 		u, err := s.User(c.Context(), store.Who{Email: email})
 		switch {
@@ -110,7 +106,7 @@ func (p *program) account(c *cobra.Command, cfg *config.Config, email string) (w
 			return nil, "", err
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
-		return nil, "", fmt.Errorf("look for the store: %w", err)
+		return nil, "", fmt.Errorf("open the store: %w", err)
 	}
 	made := &auth.Identity{Issuer: "explain", Subject: email, Email: email, EmailVerified: true}
 	if cfg.Google == nil {

@@ -1,0 +1,200 @@
+package store_test
+
+import (
+	"errors"
+	"io/fs"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/loginwall/loginwall/auth"
+	"github.com/loginwall/loginwall/auth/store"
+	"github.com/loginwall/loginwall/auth/store/storetest"
+)
+
+// All that needs a server shares one.
+func TestPostgres(t *testing.T) {
+	p := storetest.StartPostgres(t)
+	fresh := func(through func(string) string) storetest.Fresh {
+		return func(t *testing.T) func(store.Config) *store.Store {
+			url := through(p.Database(t))
+			return func(c store.Config) *store.Store {
+				c.URL, c.Create = url, true
+				return open(t, c)
+			}
+		}
+	}
+	t.Run("Suite", func(t *testing.T) { storetest.Run(t, fresh(func(url string) string { return url })) })
+	t.Run("PgBouncer", func(t *testing.T) { storetest.Run(t, fresh(p.Bouncer(t))) })
+	t.Run("AtOnce", func(t *testing.T) { testPostgresAtOnce(t, p) })
+	t.Run("Refuses", func(t *testing.T) { testPostgresRefuses(t, p) })
+	t.Run("Errors", func(t *testing.T) { testPostgresErrors(t, p) })
+	t.Run("Failover", func(t *testing.T) { testPostgresFailover(t, p) }) // stops it, too
+}
+
+// Many walls may start at once; one makes the tables, and nobody sees half of them.
+func testPostgresAtOnce(t *testing.T, p *storetest.Postgres) {
+	url := p.Database(t)
+	if _, err := store.Open(t.Context(), store.Config{URL: url}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Open without Create: %v", err)
+	}
+	var created atomic.Int32
+	var group sync.WaitGroup
+	for n := range 20 {
+		group.Go(func() {
+			s, err := store.Open(t.Context(), store.Config{URL: url, Create: true})
+			if err != nil {
+				t.Errorf("Open: %v", err)
+				return
+			}
+			defer s.Close()
+			if s.Created() {
+				created.Add(1)
+			}
+			if _, err := trySignIn(t.Context(), s, n); err != nil {
+				t.Errorf("SignIn: %v", err)
+			}
+		})
+	}
+	group.Wait()
+	s := open(t, store.Config{URL: url})
+	users, _, err := s.Users(t.Context(), store.UserQuery{})
+	if created.Load() != 1 || len(users) != 20 || err != nil {
+		t.Errorf("%d made it, %d users, %v", created.Load(), len(users), err)
+	}
+	if err := s.Verify(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// STO-208: what is not ours, or of a newer release, is refused and stays as it was.
+func testPostgresRefuses(t *testing.T, p *storetest.Postgres) {
+	for name, c := range map[string]struct {
+		make string
+		want error
+	}{
+		"another program's tables": {"CREATE TABLE users (id INT)", store.ErrForeign},
+		"another meta":             {"CREATE TABLE meta (k INT)", store.ErrForeign},
+		"an empty meta":            {"CREATE TABLE meta (name TEXT, value TEXT)", store.ErrForeign},
+		"a newer release":          {"CREATE TABLE meta (name TEXT, value TEXT); INSERT INTO meta VALUES ('schema_version', '999')", store.ErrTooNew},
+		"no number":                {"CREATE TABLE meta (name TEXT, value TEXT); INSERT INTO meta VALUES ('schema_version', 'x')", store.ErrCorrupt},
+	} {
+		t.Run(name, func(t *testing.T) {
+			url := p.Database(t)
+			p.Do(t, url, c.make)
+			for range 2 {
+				if _, err := store.Open(t.Context(), store.Config{URL: url, Create: true}); !errors.Is(err, c.want) {
+					t.Errorf("Open: %v, want %v", err, c.want)
+				}
+			}
+			if n := p.Count(t, url, "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'public'"); n != 1 {
+				t.Errorf("%d tables", n)
+			}
+		})
+	}
+}
+
+// What an operator reads of a failure names the server, and never the password.
+func testPostgresErrors(t *testing.T, p *storetest.Postgres) {
+	for name, url := range map[string]string{
+		"wrong password":   strings.Replace(p.URL("postgres"), "41@", "42@", 1),
+		"no such database": p.URL("nowhere"),
+		"no such server":   strings.Replace(p.URL("postgres"), p.Addr(), "127.0.0.1:1", 1),
+		"no TLS there":     p.URL("postgres") + "?sslmode=verify-full",
+		"a wrong option":   p.URL("postgres") + "?pool_max_conns=1",
+		"a wrong sslmode":  p.URL("postgres") + "?sslmode=maybe",
+		"no URL":           strings.Replace(p.URL("postgres"), "@127", "@[127", 1),
+	} {
+		_, err := store.Open(t.Context(), store.Config{URL: url, Create: true})
+		if err == nil {
+			t.Fatalf("%s: opened", name)
+		}
+		t.Logf("%s: %v", name, err)
+		if text := err.Error(); strings.Contains(text, "p@ss") || strings.Contains(text, "p%40ss") || strings.Contains(text, "rd%2541") {
+			t.Errorf("%s: the password is in %q", name, text)
+		}
+	}
+}
+
+// The server must prove who it is, unless it is on this machine.
+func TestPostgresTLS(t *testing.T) {
+	for url, want := range map[string]string{
+		"postgres://u:p@db.example.com/wall":                          "verified",
+		"postgres://u:p@db.example.com,db2.example.com/wall":          "verified",
+		"postgres://u:p@localhost,db2.example.com/wall":               "verified",
+		"postgres:///wall?host=db.example.com":                        "verified",
+		"postgres://u:p@db.example.com/wall?sslmode=require":          "unverified",
+		"postgres://u:p@db.example.com/wall?sslmode=disable":          "none",
+		"postgres://u:p@127.0.0.1/wall?sslmode=disable":               "none",
+		"postgres://u:p@[::1]:5433/wall?sslmode=verify-full":          "verified",
+		"postgres:///wall?host=/run/postgresql&pool_max_conns=10":     "none",
+		"postgres://u:p@db.example.com/wall?target_session_attrs=any": "verified",
+	} {
+		got, err := store.TLSOf(url)
+		if err != nil || got != want {
+			t.Errorf("%s: %s, %v, want %s", url, got, err, want)
+		}
+	}
+}
+
+// A failover may set the counter back and then past what was told: whoever has
+// read before reads all anew when another server answers.
+func testPostgresFailover(t *testing.T, p *storetest.Postgres) {
+	url := p.Database(t)
+	s := open(t, store.Config{URL: url, Create: true})
+	block := func(email string) {
+		t.Helper()
+		if _, err := s.Block(t.Context(), store.Who{Email: email}, "x", ""); err != nil {
+			t.Fatalf("Block: %v", err)
+		}
+	}
+	read := func(after int64) auth.Feed {
+		t.Helper()
+		feed, err := s.Revocations(t.Context(), after)
+		if errors.Is(err, auth.ErrUnavailable) { // the connection had died; nobody waits for the next poll
+			feed, err = s.Revocations(t.Context(), after)
+		}
+		if err != nil {
+			t.Fatalf("Revocations: %v", err)
+		}
+		return feed
+	}
+	block("one@example.com")
+	block("lost@example.com")
+	before := read(0)
+	if feed := read(before.Cursor); feed.Whole || len(feed.Rows) != 0 {
+		t.Errorf("nothing new: %+v", feed)
+	}
+	p.Kill(t)
+	if _, err := s.Revocations(t.Context(), before.Cursor); !errors.Is(err, auth.ErrUnavailable) {
+		t.Errorf("Revocations while it is away: %v", err)
+	}
+	if _, err := s.Block(t.Context(), store.Who{Email: "x@example.com"}, "x", ""); !errors.Is(err, auth.ErrUnavailable) {
+		t.Errorf("Block while it is away: %v", err)
+	}
+	if err := s.Ping(t.Context()); !errors.Is(err, auth.ErrUnavailable) {
+		t.Errorf("Ping while it is away: %v", err)
+	}
+	p.Start(t)
+	if err := s.Ping(t.Context()); err != nil {
+		t.Errorf("Ping when it is back: %v", err)
+	}
+	if feed := read(before.Cursor); !feed.Whole || len(feed.Rows) != 2 {
+		t.Errorf("after a crash: %+v", feed)
+	}
+	// As on a standby that never heard of the last block.
+	p.Do(t, url, "DELETE FROM revocations WHERE key = 'lost@example.com'", "DELETE FROM blocks WHERE email = 'lost@example.com'",
+		"UPDATE counters SET value = value - 1 WHERE name = 'feed'")
+	p.Stop(t)
+	p.Start(t)
+	block("two@example.com")
+	block("three@example.com")
+	feed := read(before.Cursor)
+	if !feed.Whole || len(feed.Rows) != 3 {
+		t.Errorf("after a failover: %+v", feed)
+	}
+	if again := read(feed.Cursor); again.Whole || len(again.Rows) != 0 {
+		t.Errorf("nothing new: %+v", again)
+	}
+}
