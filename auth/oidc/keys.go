@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
-	"golang.org/x/sync/singleflight"
 )
 
 const (
@@ -40,12 +39,18 @@ type keySet struct {
 	client    *client
 	url       string
 	algorithm jose.SignatureAlgorithm
-	fetching  singleflight.Group
 
-	mu   sync.Mutex // guards the rest
-	held held
+	mu       sync.Mutex // guards the rest
+	held     held
+	fetching *fetch // under way; nil if none is
 	// idle are the fetches of the last minute that led to no verified token.
 	idle []time.Time
+}
+
+// A fetch is over when done is closed, and only then has its err.
+type fetch struct {
+	done chan struct{}
+	err  error
 }
 
 // held is immutable.
@@ -116,12 +121,25 @@ var errEnough = errors.New("the provider's keys were fetched often enough within
 // refresh fetches the keys; those who ask at the same time share one fetch, which
 // outlives each of them.
 func (k *keySet) refresh(ctx context.Context) error {
-	done := k.fetching.DoChan("", func() (any, error) { return nil, k.fetch(context.WithoutCancel(ctx)) })
+	k.mu.Lock()
+	f := k.fetching
+	if f == nil {
+		f = &fetch{done: make(chan struct{})}
+		k.fetching = f
+		go func() {
+			f.err = k.fetch(context.WithoutCancel(ctx))
+			k.mu.Lock()
+			k.fetching = nil
+			k.mu.Unlock()
+			close(f.done)
+		}()
+	}
+	k.mu.Unlock()
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case result := <-done:
-		return result.Err
+	case <-f.done:
+		return f.err
 	}
 }
 

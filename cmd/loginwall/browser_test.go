@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 
 	"github.com/loginwall/loginwall/auth/devidp"
@@ -472,6 +471,14 @@ func (b *tab) do(what string, steps ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
+// tell sends the browser a command of its DevTools protocol that chromedp has no
+// step for.
+func tell(command string, params map[string]any) chromedp.Action[chromedp.Void] {
+	return func(ctx context.Context, target *chromedp.Target) (chromedp.Void, error) {
+		return chromedp.Void{}, target.Call(ctx, command, params, &struct{}{})
+	}
+}
+
 func (b *tab) open(url string) {
 	b.t.Helper()
 	b.do("open "+url, chromedp.Navigate(url))
@@ -496,8 +503,7 @@ func (b *tab) back() {
 			to = history.CurrentIndex - 1
 		}
 		if !asked {
-			_, err := chromedp.Call(b.ctx, page.NavigateToHistoryEntry, page.NavigateToHistoryEntryParams{EntryID: history.Entries[to].ID})
-			asked = err == nil
+			asked = chromedp.Do(b.ctx, tell("Page.navigateToHistoryEntry", map[string]any{"entryId": history.Entries[to].ID})) == nil
 		}
 		return history.CurrentIndex == to
 	})

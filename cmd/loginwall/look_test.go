@@ -21,9 +21,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/emulation"
-	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 
 	"github.com/loginwall/loginwall/auth"
@@ -56,12 +53,9 @@ func testAccessible(t *testing.T, browser context.Context, scheme string) {
 
 func (b *tab) scheme(scheme string) {
 	b.t.Helper()
-	b.do(scheme, func(ctx context.Context, target *chromedp.Target) (chromedp.Void, error) {
-		_, err := cdp.Call(ctx, target, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}},
-		})
-		return chromedp.Void{}, err
-	})
+	b.do(scheme, tell("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{
+		{"name": "prefers-color-scheme", "value": scheme}, {"name": "prefers-reduced-motion", "value": "reduce"},
+	}}))
 }
 
 // audit runs axe by way of the debugger: the page's own policy admits no script.
@@ -225,19 +219,16 @@ func TestPicture(t *testing.T) {
 	shoot("no access", "localhost:8080/_auth/callback", "Others are turned away, and told why")
 
 	b.open("about:blank")
-	b.do("compose", chromedp.EmulateViewport(1434, 826, chromedp.EmulateScale(1.5)), func(ctx context.Context, target *chromedp.Target) (chromedp.Void, error) {
-		tree, err := cdp.Call(ctx, target, cdppage.GetFrameTree, cdp.Empty{})
-		if err == nil {
-			_, err = cdp.Call(ctx, target, cdppage.SetDocumentContent, cdppage.SetDocumentContentParams{FrameID: tree.FrameTree.Frame.ID, HTML: `<!doctype html><style>
-				body { margin: 0; padding: 36px; display: flex; gap: 36px; background: #e9e4dc; font: 17px ` + font + `; color: #3b342e; }
-				figure { margin: 0; } figcaption { margin-top: 18px; text-align: center; font-weight: 550; }
-				div { border-radius: 12px; overflow: hidden; box-shadow: 0 0 0 1px #cfc8bd, 0 14px 34px -12px #5a402a66; background: #fff; }
-				p { margin: 0; display: flex; gap: 7px; align-items: center; height: 38px; padding: 0 14px; background: #f7f5f2; border-bottom: 1px solid #ddd6cc; font-size: 14px; color: #635b54; }
-				i { width: 11px; height: 11px; border-radius: 50%; background: #d9d2c7; } span { flex: 1; text-align: center; margin-right: 47px; } img { display: block; }
-			</style>` + windows.String()})
-		}
-		return chromedp.Void{}, err
-	})
+	html, err := json.Marshal(`<!doctype html><style>
+		body { margin: 0; padding: 36px; display: flex; gap: 36px; background: #e9e4dc; font: 17px ` + font + `; color: #3b342e; }
+		figure { margin: 0; } figcaption { margin-top: 18px; text-align: center; font-weight: 550; }
+		div { border-radius: 12px; overflow: hidden; box-shadow: 0 0 0 1px #cfc8bd, 0 14px 34px -12px #5a402a66; background: #fff; }
+		p { margin: 0; display: flex; gap: 7px; align-items: center; height: 38px; padding: 0 14px; background: #f7f5f2; border-bottom: 1px solid #ddd6cc; font-size: 14px; color: #635b54; }
+		i { width: 11px; height: 11px; border-radius: 50%; background: #d9d2c7; } span { flex: 1; text-align: center; margin-right: 47px; } img { display: block; }
+	</style>` + windows.String())
+	check(t, err)
+	b.do("compose", chromedp.EmulateViewport(1434, 826, chromedp.EmulateScale(1.5)),
+		chromedp.Evaluate[chromedp.Void](`document.open(); document.write(`+string(html)+`); document.close()`))
 	b.until("the pictures are there", `[...document.images].every(i => i.complete && i.naturalWidth > 0)`)
 	picture, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
 	check(t, err)
