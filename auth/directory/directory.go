@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"context"
 	"embed"
 	"errors"
 	"html/template"
@@ -15,6 +16,7 @@ import (
 	"github.com/loginwall/loginwall/auth/gate"
 	"github.com/loginwall/loginwall/auth/page"
 	"github.com/loginwall/loginwall/auth/policy"
+	"github.com/loginwall/loginwall/auth/session"
 	"github.com/loginwall/loginwall/auth/store"
 )
 
@@ -29,15 +31,24 @@ type Doors interface {
 	Deny(w http.ResponseWriter, r *http.Request, c auth.Client, d gate.Decision)
 }
 
-// Config is what a Handler needs; every field is required.
+// Config is what a Handler needs; every field but Admins is required.
 type Config struct {
-	Gate   *gate.Gate
-	Doors  Doors
-	Pages  *page.Pages
-	Policy *policy.Policy
-	Store  *store.Store
-	Log    *slog.Logger
-	Now    func() time.Time
+	Gate     *gate.Gate
+	Doors    Doors
+	Pages    *page.Pages
+	Policy   *policy.Policy
+	Store    *store.Store
+	Sessions *session.Keeper
+	// Refresh reads the revocations anew, after something was revoked in the store.
+	Refresh func(context.Context) error
+	// Admins are the addresses that hold the role, so that the last one is not
+	// blocked unawares.
+	Admins []string
+	// Idle is the idle limit of sessions: one that has gone unused for longer is not
+	// open any more.
+	Idle time.Duration
+	Log  *slog.Logger
+	Now  func() time.Time
 }
 
 // A Handler serves the directory of one configuration. It is immutable and safe
@@ -49,7 +60,8 @@ type Handler struct {
 
 // New checks the configuration and reads the templates.
 func New(c Config) (*Handler, error) {
-	if c.Gate == nil || c.Doors == nil || c.Pages == nil || c.Policy == nil || c.Store == nil || c.Log == nil || c.Now == nil {
+	if c.Gate == nil || c.Doors == nil || c.Pages == nil || c.Policy == nil || c.Store == nil ||
+		c.Sessions == nil || c.Refresh == nil || c.Idle <= 0 || c.Log == nil || c.Now == nil {
 		return nil, errors.New("directory: something required is missing in the Config")
 	}
 	bodies, err := c.Pages.Parse(templates, "templates/*.html")
@@ -72,17 +84,25 @@ type visit struct {
 
 const prefix = "/_auth/users"
 
-// Serve answers what is below /_auth/users and reports whether path is. The path
-// is compared as it was sent: no other spelling is an alias.
+// Serve answers /_auth/, what is below /_auth/users, and the forms of both, and
+// reports whether path is one of them. The path is compared as it was sent: no other
+// spelling is an alias.
 func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, path string, c auth.Client) bool {
+	v := &visit{w: w, r: r, client: c, now: h.Now()}
+	switch path {
+	case "/_auth/":
+		h.only(v, false, h.own, http.MethodGet, http.MethodHead)
+		return true
+	case "/_auth/sessions/end", "/_auth/sessions/end-others":
+		h.only(v, false, func(v *visit) { h.endOwn(v, strings.HasSuffix(path, "others")) }, http.MethodPost)
+		return true
+	}
 	rest, ok := strings.CutPrefix(path, prefix)
-	if !ok || rest != "" && rest[0] != '/' || rest == "/" {
+	if !ok || rest != "" && (rest[0] != '/' || rest == "/") {
 		return false
 	}
-	v := &visit{w: w, r: r, path: strings.TrimPrefix(rest, "/"), client: c, now: h.Now()}
-	if h.enter(v, true) {
-		h.route(v)
-	}
+	v.path = strings.TrimPrefix(rest, "/")
+	h.route(v)
 	return true
 }
 
@@ -104,22 +124,46 @@ func (h *Handler) enter(v *visit, admins bool) bool {
 	return true
 }
 
+// route knows all that is below /_auth/users.
 func (h *Handler) route(v *visit) {
 	switch v.path {
 	case "":
-		h.only(v, h.list, http.MethodGet, http.MethodHead)
-	default:
-		h.Pages.Render(v.w, v.r, v.client.RequestID, page.Error{Problem: page.NotFound})
-	}
-}
-
-func (h *Handler) only(v *visit, serve func(*visit), methods ...string) {
-	if slices.Contains(methods, v.r.Method) {
-		serve(v)
+		h.only(v, true, h.list, http.MethodGet, http.MethodHead)
+		return
+	case "export.csv", "export.json":
+		h.only(v, true, h.exportUsers, http.MethodGet, http.MethodHead)
 		return
 	}
-	v.w.Header().Set("Allow", strings.Join(methods, ", "))
-	h.problem(v, page.MethodNotAllowed)
+	id, what, _ := strings.Cut(v.path, "/")
+	serve, methods := h.user, []string{http.MethodGet, http.MethodHead}
+	if _, known := changes()[what]; known {
+		serve = func(v *visit, u auth.User) { h.change(v, u, what) }
+		methods = append(methods, http.MethodPost)
+	} else if what == "export.json" {
+		serve = h.exportUser
+	} else if what != "" || strings.HasSuffix(v.path, "/") {
+		serve = func(v *visit, _ auth.User) { h.problem(v, page.NotFound) }
+	}
+	h.only(v, true, func(v *visit) {
+		u, err := h.Store.User(v.r.Context(), store.Who{User: auth.UserID(id)})
+		if err != nil {
+			h.fail(v, "read the user", err)
+			return
+		}
+		serve(v, u)
+	}, methods...)
+}
+
+// only serves whom the gate lets in, by the methods that there are.
+func (h *Handler) only(v *visit, admins bool, serve func(*visit), methods ...string) {
+	if !slices.Contains(methods, v.r.Method) {
+		v.w.Header().Set("Allow", strings.Join(methods, ", "))
+		h.problem(v, page.MethodNotAllowed)
+		return
+	}
+	if h.enter(v, admins) {
+		serve(v)
+	}
 }
 
 // show answers with a page for people and with value for programs.

@@ -13,16 +13,16 @@ import (
 // below 30 KB.
 const pageRows = 25
 
-// list is GET /_auth/users: everybody who has signed in.
+// list is GET /_auth/users: who has signed in. Its query is q, words to search for;
+// show, "blocked" or "open"; domain; sort, "email" or "first"; after and limit.
 func (h *Handler) list(v *visit) {
 	q := v.query()
-	filter := filterOf(q)
-	filter.After = store.Cursor(q.Get("after"))
-	filter.Limit = pageRows
+	filter := h.filter(q)
+	filter.After, filter.Limit = store.Cursor(q.Get("after")), pageRows
 	if n, err := strconv.Atoi(q.Get("limit")); err == nil && n > 0 {
 		filter.Limit = n
 	}
-	users, next, err := h.Store.Users(v.r.Context(), filter)
+	users, cursor, err := h.Store.Users(v.r.Context(), filter)
 	if err != nil {
 		h.fail(v, "list users", err)
 		return
@@ -30,49 +30,88 @@ func (h *Handler) list(v *visit) {
 	rows := make([]UserRow, len(users))
 	people := make([]person, len(users))
 	for i, u := range users {
-		rows[i] = NewUserRow(u)
-		people[i] = person{User: u, Admin: h.Policy.IsAdmin(&u.Identity)}
+		rows[i], people[i] = NewUserRow(u), h.person(v, u)
 	}
-	h.show(v, "Users", "users", struct {
-		Query     listQuery
-		People    []person
-		First     bool
-		Next, CSV string
-		Now       time.Time
-	}{
-		listQuery{Search: q.Get("q")}, people, filter.After == "", after(q, next), prefix, v.now,
+	q.Del("done") // what was done once is not said again on the next page
+	h.show(v, "Users", "users", usersPage{
+		Search: q.Get("q"), Show: q.Get("show"), Domain: q.Get("domain"), Sort: q.Get("sort"),
+		People: people, First: filter.After == "", Next: next(q, "after", cursor), Start: with(q, "after", ""),
+		CSV: exported(q, "csv"), JSON: exported(q, "json"), Notice: notices()[v.query().Get("done")], Now: v.now,
 	}, struct {
 		Users []UserRow    `json:"users"`
 		Next  store.Cursor `json:"next"`
-	}{rows, next})
+	}{rows, cursor})
 }
 
-type listQuery struct{ Search string }
-
-func filterOf(q url.Values) store.UserQuery {
-	return store.UserQuery{Search: q.Get("q"), BlockedOnly: q.Get("show") == "blocked"}
+// usersPage is what the template shows.
+type usersPage struct {
+	Search, Show, Domain, Sort string
+	People                     []person
+	// First is the first page; Start leads there, and Next to the next one if any.
+	First       bool
+	Start, Next string
+	CSV, JSON   string
+	Notice      string
+	Now         time.Time
 }
 
-// after is the same list from the next page on; empty behind the last.
-func after(q url.Values, next store.Cursor) string {
-	if next == "" {
-		return ""
+// Filtered says that the list is not everybody.
+func (p usersPage) Filtered() bool { return p.Search != "" || p.Show != "" || p.Domain != "" }
+
+func (h *Handler) filter(q url.Values) store.UserQuery {
+	filter := store.UserQuery{
+		Search: q.Get("q"), Domain: q.Get("domain"), Idle: h.Idle,
+		BlockedOnly: q.Get("show") == "blocked", OpenOnly: q.Get("show") == "open",
 	}
+	switch q.Get("sort") {
+	case "email":
+		filter.Order = store.ByEmail
+	case "first":
+		filter.Order = store.ByFirstSignIn
+	}
+	return filter
+}
+
+// with is the query q with one value changed, or without it where value is empty.
+func with(q url.Values, name, value string) string {
 	same := url.Values{}
-	for name, values := range q {
-		if name != "after" {
-			same[name] = values
+	for n, values := range q {
+		if n != name && values[0] != "" {
+			same.Set(n, values[0])
 		}
 	}
-	same.Set("after", string(next))
-	return prefix + "?" + same.Encode()
+	if value != "" {
+		same.Set(name, value)
+	}
+	return "?" + same.Encode()
+}
+
+// next is where a list goes on; empty behind its end.
+func next(q url.Values, name string, cursor store.Cursor) string {
+	if cursor == "" {
+		return ""
+	}
+	return with(q, name, string(cursor))
+}
+
+// exported is the address of the whole list as a file.
+func exported(q url.Values, format string) string {
+	return prefix + "/export." + format + with(q, "after", "")
 }
 
 // A person is a user as the pages show one.
 type person struct {
 	auth.User
-	Admin bool
+	// Admin says that this is one, and You that it is who looks.
+	Admin, You bool
+}
+
+func (h *Handler) person(v *visit, u auth.User) person {
+	return person{User: u, Admin: h.Policy.IsAdmin(&u.Identity), You: u.ID == v.who.Identity().UserID()}
 }
 
 // Path is the address of the person's page.
 func (p person) Path() string { return prefix + "/" + string(p.ID) }
+
+// Domain is that of the address.
+func (p person) Domain() string { return auth.Domain(p.Email) }

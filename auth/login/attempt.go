@@ -25,7 +25,7 @@ const (
 	// maxDeletions bounds the Set-Cookie lines of one answer.
 	maxDeletions = 20
 
-	attemptVersion = 1
+	attemptVersion = 2
 	idLength       = 8 // characters of the state that name the attempt's cookie
 	randomBytes    = 32
 )
@@ -38,7 +38,17 @@ type attempt struct {
 	created, expires       time.Time
 	issuer                 string
 	target                 string
+	kind                   kind
 }
+
+// A kind is what an attempt asks of the provider.
+type kind byte
+
+const (
+	plain  kind = iota
+	choose      // to offer other accounts
+	again       // to have the person prove once more who it is
+)
 
 func newAttempt(issuer string, target page.Target, now time.Time, timeout time.Duration) attempt {
 	a := attempt{created: now, expires: now.Add(timeout), issuer: issuer, target: target.String()}
@@ -61,12 +71,15 @@ func (a *attempt) matches(state string) bool {
 	return subtle.ConstantTimeCompare([]byte(text(a.state)), []byte(state)) == 1
 }
 
-func (a *attempt) request(switchAccount bool) oidc.Attempt {
-	return oidc.Attempt{State: text(a.state), Nonce: text(a.nonce), Verifier: text(a.verifier), SelectAccount: switchAccount}
+func (a *attempt) request() oidc.Attempt {
+	return oidc.Attempt{
+		State: text(a.state), Nonce: text(a.nonce), Verifier: text(a.verifier),
+		SelectAccount: a.kind == choose, Again: a.kind == again,
+	}
 }
 
 func (a *attempt) encode() []byte {
-	b := []byte{attemptVersion}
+	b := []byte{attemptVersion, byte(a.kind)}
 	b = append(b, a.state[:]...)
 	b = append(b, a.nonce[:]...)
 	b = append(b, a.verifier[:]...)
@@ -80,12 +93,12 @@ func (a *attempt) encode() []byte {
 var errAttempt = errors.New("not an attempt of this version")
 
 func decodeAttempt(b []byte) (attempt, error) {
-	const fixed = 1 + 3*randomBytes + 8 + 8 + 2
+	const fixed = 2 + 3*randomBytes + 8 + 8 + 2
 	if len(b) < fixed || b[0] != attemptVersion {
 		return attempt{}, errAttempt
 	}
-	var a attempt
-	b = b[1:]
+	a := attempt{kind: kind(b[1])}
+	b = b[2:]
 	for _, dst := range []*[randomBytes]byte{&a.state, &a.nonce, &a.verifier} {
 		b = b[copy(dst[:], b):]
 	}

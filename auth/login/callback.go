@@ -60,7 +60,7 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request, c auth.Client
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), exchangeTimeout)
 	defer cancel()
-	who, err := h.Provider.Exchange(ctx, a.request(false), answer.code)
+	who, err := h.Provider.Exchange(ctx, a.request(), answer.code)
 	if err != nil {
 		h.Memory.failures.add(c.Address, h.Now())
 		h.fail(w, r, c, "exchange the code", target, err)
@@ -191,6 +191,8 @@ func providerProblem(reason oidc.Reason) page.Problem {
 	switch reason {
 	case oidc.ReasonUnavailable, oidc.ReasonTimeout, oidc.ReasonCanceled:
 		return page.ProviderAway
+	case oidc.ReasonStale:
+		return page.ProviderMoreInteraction
 	case oidc.ReasonBadClient:
 		return page.ProviderMisconfigured
 	default:

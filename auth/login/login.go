@@ -112,8 +112,6 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, path string, c a
 		return true
 	}
 	switch endpoint {
-	case "":
-		h.only(w, r, c, h.account, http.MethodGet, http.MethodHead)
 	case "me":
 		h.only(w, r, c, h.me, http.MethodGet, http.MethodHead)
 	case "login":
@@ -158,13 +156,21 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request, c auth.Client) {
 	if err == nil && len(query["to"]) == 1 {
 		target = page.ParseTarget(query.Get("to"))
 	}
-	h.start(w, r, c, target, query.Get("switch") == "1", page.LabelPage)
+	how := plain
+	switch {
+	case query.Get("again") == "1":
+		how = again
+	case query.Get("switch") == "1":
+		how = choose
+	}
+	h.start(w, r, c, target, how, page.LabelPage)
 }
 
 // start sends the browser to the provider with a fresh attempt in its cookies.
-func (h *Handler) start(w http.ResponseWriter, r *http.Request, c auth.Client, target page.Target, switchAccount bool, label page.Label) {
+func (h *Handler) start(w http.ResponseWriter, r *http.Request, c auth.Client, target page.Target, how kind, label page.Label) {
 	a := newAttempt(h.Issuer, target, h.Now(), h.Timeout)
-	raw, err := h.Provider.AuthCodeURL(a.request(switchAccount))
+	a.kind = how
+	raw, err := h.Provider.AuthCodeURL(a.request())
 	if err != nil {
 		h.fail(w, r, c, "begin a login", target, err)
 		return
@@ -191,7 +197,7 @@ func (h *Handler) Challenge(w http.ResponseWriter, r *http.Request, c auth.Clien
 
 func (h *Handler) challenge(w http.ResponseWriter, r *http.Request, c auth.Client, target page.Target) {
 	if page.AudienceOf(r) == page.TopNavigation {
-		h.start(w, r, c, target, false, page.LabelSignIn)
+		h.start(w, r, c, target, plain, page.LabelSignIn)
 		return
 	}
 	h.Pages.Render(w, r, c.RequestID, page.SignInRequired{To: target})

@@ -23,6 +23,7 @@ const (
 	ReasonBadToken    Reason = "bad_token"         // the ID token does not verify
 	ReasonNonce       Reason = "nonce"             // the ID token was made for another attempt
 	ReasonClock       Reason = "clock"             // the ID token's times do not fit our clock
+	ReasonStale       Reason = "stale_sign_in"     // a sign-in of before, where a new one was asked for
 	ReasonIssuer      Reason = "issuer"            // the callback names another issuer (RFC 9207)
 )
 

@@ -52,7 +52,7 @@ func (p *Provider) Exchange(ctx context.Context, a Attempt, code string) (auth.I
 	if !ok || idToken == "" {
 		return auth.Identity{}, fail(ReasonBadReply, "the token reply holds no id_token")
 	}
-	id, failure := p.verify(ctx, m, idToken, a.Nonce, tokens.AccessToken)
+	id, failure := p.verify(ctx, m, idToken, a, tokens.AccessToken)
 	if failure != nil {
 		return auth.Identity{}, failure
 	}

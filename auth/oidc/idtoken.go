@@ -38,7 +38,7 @@ const (
 
 // verify makes an identity out of an ID token, and of userinfo for what that
 // leaves out, or says why not.
-func (p *Provider) verify(ctx context.Context, m *metadata, jwt, nonce, accessToken string) (*auth.Identity, *Error) {
+func (p *Provider) verify(ctx context.Context, m *metadata, jwt string, a Attempt, accessToken string) (*auth.Identity, *Error) {
 	if err := checkHeader(jwt, string(m.algorithm)); err != nil {
 		return nil, fail(ReasonBadToken, "the ID token's header: %w", err)
 	}
@@ -60,12 +60,17 @@ func (p *Provider) verify(ctx context.Context, m *metadata, jwt, nonce, accessTo
 	if err != nil {
 		return nil, fail(ReasonBadToken, "the ID token's claims: %w", err)
 	}
-	id, failure := p.judge(claims, nonce, accessTokenHash(accessToken, m.algorithm))
+	id, failure := p.judge(claims, a.Nonce, accessTokenHash(accessToken, m.algorithm))
 	if failure != nil {
 		return nil, failure
 	}
 	if second != nil {
 		return nil, fail(ReasonBadToken, "the ID token: %s", clip(second.Error()))
+	}
+	if a.Again {
+		if failure := p.checkAgain(claims); failure != nil {
+			return nil, failure
+		}
 	}
 	if failure := p.complete(ctx, m, accessToken, claims, id); failure != nil {
 		return nil, failure
@@ -245,6 +250,23 @@ func (p *Provider) checkTimes(claims object) *Error {
 		return nil
 	}
 	return fail(ReasonClock, "the ID token %s by our clock, and %s", what, clockAdvice(p.ClockOffset()))
+}
+
+// checkAgain: when the person proved who it is, as asked for with max_age (OpenID
+// Connect Core 1.0, section 3.1.2.1). A provider that does not know max_age tells no
+// time; that it was asked has to do then.
+func (p *Provider) checkAgain(claims object) *Error {
+	if _, present := claims["auth_time"]; !present {
+		return nil
+	}
+	at, err := claims.instant("auth_time")
+	if err != nil {
+		return fail(ReasonBadToken, "the ID token's claims: %w", err)
+	}
+	if ago := p.config.Now().Sub(at); ago > maxTokenAge+futureLeeway {
+		return fail(ReasonStale, "the person proved who it is %s ago, although asked to do so now", ago.Round(time.Second))
+	}
+	return nil
 }
 
 // clockAdvice tells a wrong clock from a wrong token by the provider's Date header.

@@ -193,6 +193,8 @@ type Attempt struct {
 	State, Nonce, Verifier string
 	// SelectAccount asks the provider to offer other accounts.
 	SelectAccount bool
+	// Again asks the provider to have the person prove once more who it is.
+	Again bool
 }
 
 func (a *Attempt) usable() bool {
@@ -218,7 +220,10 @@ func (p *Provider) AuthCodeURL(a Attempt) (string, error) {
 		oauth2.SetAuthURLParam("nonce", a.Nonce),
 		oauth2.S256ChallengeOption(a.Verifier),
 	}
-	if a.SelectAccount && m.chooser != "" {
+	switch {
+	case a.Again && !p.config.Google: // which knows neither, and has its chooser
+		options = append(options, oauth2.SetAuthURLParam("prompt", "login"), oauth2.SetAuthURLParam("max_age", "0"))
+	case (a.SelectAccount || a.Again) && m.chooser != "":
 		options = append(options, oauth2.SetAuthURLParam("prompt", m.chooser))
 	}
 	if p.config.Google && p.config.HostedDomainHint != "" {

@@ -137,6 +137,12 @@ func (p *Pages) Login(t Target, change bool) Location {
 	return p.Own("login", query)
 }
 
+// LoginAgain returns the address that starts a login which asks a person who is
+// signed in to prove it once more, and ends at t.
+func (p *Pages) LoginAgain(t Target) Location {
+	return p.Own("login", url.Values{"to": {t.String()}, "again": {"1"}})
+}
+
 // ProviderURL makes a Location of the provider's authorization address, with our
 // request in its query. The address comes out of the provider's discovery
 // document, so it is held to what such an address can be: absolute, http or

@@ -69,6 +69,28 @@ func (v SignInRequired) answer(p *Pages, r *http.Request) answer {
 	}
 }
 
+// SignInAgain (401) asks somebody who is signed in to prove it once more, before
+// something is changed.
+type SignInAgain struct {
+	// Email and Name are the account's.
+	Email, Name string
+	// To is where the login ends: where the change can be made.
+	To Target
+}
+
+func (v SignInAgain) answer(p *Pages, _ *http.Request) answer {
+	again := p.LoginAgain(v.To).String()
+	return answer{
+		status: http.StatusUnauthorized, label: LabelSignIn, title: "Is it still you?",
+		body: p.body("again"),
+		data: struct {
+			SignInAgain
+			LoginURL string
+		}{v, again},
+		json: &message{Error: "sign_in_again", Message: "The sign-in is too old to change anything. Sign in again.", LoginURL: again},
+	}
+}
+
 // Denied (403) tells somebody who is known why they may not pass.
 type Denied struct {
 	// Email and Name are the account's; both may be empty.
@@ -108,8 +130,25 @@ type Account struct {
 	IdleEnds time.Time
 	// Admin says that there is a directory to look at.
 	Admin bool
+	// Sessions are the open ones of the account, the one at hand included; nil where
+	// they are not asked for, or not known.
+	Sessions []OpenSession
+	// Notice is what was just done, in a sentence; may be empty.
+	Notice string
 	// Now is the time of the request.
 	Now time.Time
+}
+
+// An OpenSession is one of a person's own sessions.
+type OpenSession struct {
+	ID auth.SessionID `json:"id"`
+	// Device says in a few words of ours what a browser calls itself.
+	Device    string    `json:"device"`
+	Address   string    `json:"address"`
+	CreatedAt time.Time `json:"created_at"`
+	LastSeen  time.Time `json:"last_seen"`
+	// Current says that it is the one with which the page was asked for.
+	Current bool `json:"current"`
 }
 
 type me struct {
@@ -123,13 +162,14 @@ type me struct {
 		CreatedAt time.Time `json:"created_at"`
 		ExpiresAt time.Time `json:"expires_at"`
 	} `json:"session"`
+	Sessions []OpenSession `json:"sessions,omitempty"`
 }
 
 func (v Account) answer(p *Pages, _ *http.Request) answer {
 	id := &v.Session.Identity
 	out := me{
 		Email: id.Email, Name: id.Name, Picture: id.Picture, Subject: id.Subject,
-		HostedDomain: id.HostedDomain, Groups: append([]string{}, id.Groups...),
+		HostedDomain: id.HostedDomain, Groups: append([]string{}, id.Groups...), Sessions: v.Sessions,
 	}
 	if v.IdleEnds.After(v.Session.Expires) {
 		v.IdleEnds = time.Time{} // the absolute end comes first

@@ -379,18 +379,20 @@ func (k *Keeper) Touch(s *auth.Session) (setCookie string, due bool) {
 // returns nil no request with the session's cookie gets in any more. The error
 // wraps auth.ErrUnavailable, and the session may still be alive.
 func (k *Keeper) End(ctx context.Context, s *auth.Session, by string, reason auth.EndReason) error {
-	ending := auth.Ending{
-		Session: s.ID,
-		User:    s.Identity.UserID(),
-		Expires: sealedEnd(s),
-		By:      by,
-		Reason:  reason,
-	}
+	return k.end(ctx, auth.Ending{Session: s.ID, User: s.Identity.UserID(), Expires: sealedEnd(s), By: by, Reason: reason})
+}
+
+// EndRecorded is End for a session that is known from the store.
+func (k *Keeper) EndRecorded(ctx context.Context, s auth.SessionRecord, by string, reason auth.EndReason) error {
+	return k.end(ctx, auth.Ending{Session: s.ID, User: s.User, Expires: s.Expires, By: by, Reason: reason})
+}
+
+func (k *Keeper) end(ctx context.Context, ending auth.Ending) error {
 	if err := k.config.Store.EndSession(ctx, ending); err != nil {
 		return away("end the session", err)
 	}
-	k.config.Revoked.Add(auth.Revocation{Kind: auth.RevokeSession, Key: string(s.ID), Active: true, Expires: ending.Expires})
-	k.ended(1, reason)
+	k.config.Revoked.Add(auth.Revocation{Kind: auth.RevokeSession, Key: string(ending.Session), Active: true, Expires: ending.Expires})
+	k.ended(1, ending.Reason)
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/loginwall/loginwall/auth"
+	"github.com/loginwall/loginwall/auth/directory"
 	"github.com/loginwall/loginwall/auth/policy"
 	"github.com/loginwall/loginwall/auth/store"
 	"github.com/loginwall/loginwall/config"
@@ -99,7 +100,7 @@ func (p *program) account(c *cobra.Command, cfg *config.Config, email string) (w
 		u, err := s.User(c.Context(), store.Who{Email: email})
 		switch {
 		case err == nil && u.Block != nil:
-			return &u.Identity, "blocked since " + local(moment(u.Block.At)), nil
+			return &u.Identity, "blocked since " + local(directory.Moment(u.Block.At)), nil
 		case err == nil:
 			return &u.Identity, "the account that last signed in", nil
 		case !errors.Is(err, auth.ErrNotFound):

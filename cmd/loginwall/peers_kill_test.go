@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/loginwall/loginwall/auth/directory"
 )
 
 // TestKill ends the wall and the command beside it with kill -9, at a random moment
@@ -144,8 +146,8 @@ func (l *ledger) block(ctx context.Context, wall *standing) {
 // read looks at the store as an operator does.
 func (l *ledger) read(t *testing.T, wall *standing) {
 	t.Helper()
-	var sessions []sessionRow
-	var users []userRow
+	var sessions []directory.SessionRow
+	var users []directory.UserRow
 	for what, into := range map[string]any{"sessions": &sessions, "users": &users} {
 		out, err := wall.run(what, "list", "--json")
 		check(t, err)

@@ -20,6 +20,8 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/go-jose/go-jose/v4"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/loginwall/loginwall/auth/directory"
 )
 
 // Secrets and passwords hold what some part of the way might encode wrongly.
@@ -185,7 +187,7 @@ func TestOIDCProvider(t *testing.T) {
 		if diff := cmp.Diff(alice, a.told(t)); diff != "" || a.Request.URL.Path != "/second" {
 			t.Errorf("at %s, the app was told (-want +got):\n%s", a.Request.URL, diff)
 		}
-		var users []userRow
+		var users []directory.UserRow
 		out, err := wall.run("users", "list", "--json")
 		check(t, err)
 		check(t, json.Unmarshal(out, &users))

@@ -388,7 +388,7 @@ func (r *rig) request(t tester, method string, args []string) *http.Request {
 	for _, arg := range args[1:] {
 		name, value, ok := strings.Cut(arg, ":")
 		switch {
-		case !ok:
+		case !ok, strings.HasPrefix(arg, "{"):
 			body = arg
 		case strings.EqualFold(name, "Host"):
 			host = value

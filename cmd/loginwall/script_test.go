@@ -82,7 +82,7 @@ func rigCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	commands := map[string]func(*rig, *testscript.TestScript, bool, []string){
 		"config": (*rig).config, "await": (*rig).await, "public": (*rig).public, "as": (*rig).switchTo,
 		"login": (*rig).login, "get": (*rig).get, "post": (*rig).post, "send": (*rig).send, "follow": (*rig).follow, "raw": (*rig).raw,
-		"status": (*rig).status, "header": (*rig).header, "body": (*rig).checkBody, "cookie": (*rig).cookie,
+		"status": (*rig).status, "header": (*rig).header, "body": (*rig).checkBody, "keep": (*rig).keep, "cookie": (*rig).cookie,
 		"saw": (*rig).saw, "upstream": (*rig).answerWith, "signal": (*rig).signal, "until": (*rig).until, "asked": (*rig).asked,
 	}
 	out := map[string]func(*testscript.TestScript, bool, []string){}
@@ -203,6 +203,15 @@ func (r *rig) checkBody(ts *testscript.TestScript, neg bool, args []string) {
 	if matchAny(ts, args[0], []string{string(r.last.body)}) == neg {
 		ts.Fatalf("body:\n%s", r.last.body)
 	}
+}
+
+// keep NAME REGEXP: what the first group finds in the last body becomes $NAME.
+func (r *rig) keep(ts *testscript.TestScript, _ bool, args []string) {
+	found := regexp.MustCompile(args[1]).FindSubmatch(r.last.body)
+	if found == nil {
+		ts.Fatalf("body:\n%s", r.last.body)
+	}
+	ts.Setenv(args[0], string(found[1]))
 }
 
 // cookie NAME-REGEXP: whether the browser holds one; "cookie copy FROM TO" copies

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"iter"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/loginwall/loginwall/auth"
+	"github.com/loginwall/loginwall/auth/directory"
 	"github.com/loginwall/loginwall/auth/store"
 )
 
@@ -17,33 +17,6 @@ func (p *program) sessionsCommand() *cobra.Command {
 	c := group("sessions", "See and end sessions")
 	c.AddCommand(p.sessionsList(), p.sessionsEnd())
 	return c
-}
-
-// sessionRow is a session as scripts see one; fields are only ever added.
-type sessionRow struct {
-	ID        auth.SessionID `json:"id"`
-	User      auth.UserID    `json:"user"`
-	Email     string         `json:"email"`
-	Created   *time.Time     `json:"created"`
-	Expires   *time.Time     `json:"expires"`
-	LastSeen  *time.Time     `json:"last_seen"`
-	Address   string         `json:"address"`
-	Agent     string         `json:"user_agent"`
-	Ended     bool           `json:"ended"`
-	EndedAt   *time.Time     `json:"ended_at"`
-	EndedBy   string         `json:"ended_by"`
-	EndReason auth.EndReason `json:"end_reason"`
-}
-
-func newSessionRow(s auth.SessionRecord) sessionRow {
-	row := sessionRow{
-		ID: s.ID, User: s.User, Email: s.Email,
-		Created: moment(s.Created), Expires: moment(s.Expires), LastSeen: moment(s.LastSeen), Address: s.Address, Agent: s.Agent,
-	}
-	if s.End != nil {
-		row.Ended, row.EndedAt, row.EndedBy, row.EndReason = true, moment(s.End.At), s.End.By, s.End.Reason
-	}
-	return row
 }
 
 func (p *program) sessionsList() *cobra.Command {
@@ -65,12 +38,12 @@ func (p *program) sessionsList() *cobra.Command {
 				return err
 			}
 			defer s.Close()
-			sessions := mapped(s.AllSessions(c.Context(), query), newSessionRow)
+			sessions := s.AllSessions(c.Context(), query)
 			if asJSON {
-				return writeJSONArray(p, sessions)
+				return directory.WriteArray(p.stdout, sessions, directory.NewSessionRow)
 			}
 			var failed error
-			err = p.sessionTable(untilError(sessions, &failed))
+			err = p.sessionTable(untilError(mapped(sessions, directory.NewSessionRow), &failed))
 			return errors.Join(err, failed)
 		},
 	}
@@ -94,7 +67,7 @@ func untilError[T any](rows iter.Seq2[T, error], failed *error) iter.Seq[T] {
 	}
 }
 
-func (p *program) sessionTable(rows iter.Seq[sessionRow]) error {
+func (p *program) sessionTable(rows iter.Seq[directory.SessionRow]) error {
 	table := tabwriter.NewWriter(p.stdout, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(table, "SESSION\tUSER\tSINCE\tLAST SEEN\tENDS\tADDRESS\tSTATE")
 	for row := range rows {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"iter"
@@ -16,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/loginwall/loginwall/auth"
+	"github.com/loginwall/loginwall/auth/directory"
 	"github.com/loginwall/loginwall/auth/store"
 )
 
@@ -47,77 +47,12 @@ func (p *program) usersCommand() *cobra.Command {
 	return c
 }
 
-// userRow is a user as scripts see one; fields are only ever added.
-type userRow struct {
-	ID            auth.UserID `json:"id"`
-	Issuer        string      `json:"issuer"`
-	Subject       string      `json:"subject"`
-	Email         string      `json:"email"`
-	EmailVerified bool        `json:"email_verified"`
-	Name          string      `json:"name"`
-	Picture       string      `json:"picture"`
-	HostedDomain  string      `json:"hosted_domain"`
-	Blocked       bool        `json:"blocked"`
-	BlockedAt     *time.Time  `json:"blocked_at"`
-	BlockedBy     string      `json:"blocked_by"`
-	BlockedReason string      `json:"blocked_reason"`
-	FirstSignIn   *time.Time  `json:"first_sign_in"`
-	LastSignIn    *time.Time  `json:"last_sign_in"`
-	LastSeen      *time.Time  `json:"last_seen"`
-	SignIns       int64       `json:"sign_ins"`
-}
-
-func newUserRow(u auth.User) userRow {
-	row := userRow{
-		ID: u.ID, Issuer: u.Issuer, Subject: u.Subject, Email: u.Email, EmailVerified: u.EmailVerified,
-		Name: u.Name, Picture: u.Picture, HostedDomain: u.HostedDomain,
-		FirstSignIn: moment(u.FirstSignIn), LastSignIn: moment(u.LastSignIn), LastSeen: moment(u.LastSeen), SignIns: u.SignIns,
-	}
-	if u.Block != nil {
-		row.Blocked, row.BlockedAt, row.BlockedBy, row.BlockedReason = true, moment(u.Block.At), u.Block.By, u.Block.Reason
-	}
-	return row
-}
-
-// moment is null in JSON for what never happened.
-func moment(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	t = t.UTC()
-	return &t
-}
-
 // local is how a table for people shows a time.
 func local(t *time.Time) string {
 	if t == nil {
 		return "-"
 	}
 	return t.Local().Format("2006-01-02 15:04:05")
-}
-
-// writeJSONArray streams rows as one array, however many there are.
-func writeJSONArray[T any](p *program, rows iter.Seq2[T, error]) error {
-	separator := "[\n  "
-	for row, err := range rows {
-		if err != nil {
-			return err
-		}
-		b, err := json.Marshal(row)
-		if err != nil {
-			return fmt.Errorf("encode a row: %w", err)
-		}
-		if _, err := fmt.Fprintf(p.stdout, "%s%s", separator, b); err != nil {
-			return fmt.Errorf("write: %w", err)
-		}
-		separator = ",\n  "
-	}
-	closing := "\n]\n"
-	if separator == "[\n  " {
-		closing = "[]\n"
-	}
-	_, err := fmt.Fprint(p.stdout, closing)
-	return err
 }
 
 // mapped converts each row of a sequence that can fail.
@@ -143,7 +78,7 @@ func (p *program) usersList() *cobra.Command {
 			defer s.Close()
 			users := s.AllUsers(c.Context(), store.UserQuery{BlockedOnly: blocked})
 			if asJSON {
-				return writeJSONArray(p, mapped(users, newUserRow))
+				return directory.WriteArray(p.stdout, users, directory.NewUserRow)
 			}
 			return p.userTable(users)
 		},
@@ -160,7 +95,7 @@ func (p *program) userTable(users iter.Seq2[auth.User, error]) error {
 		if err != nil {
 			return err
 		}
-		row := newUserRow(u)
+		row := directory.NewUserRow(u)
 		blocked := ""
 		if row.Blocked {
 			blocked = "yes, " + local(row.BlockedAt)
@@ -208,8 +143,8 @@ func usersWith(ctx context.Context, s *store.Store, who store.Who) ([]auth.User,
 
 // userWithSessions is a row of `users show` and `users export`.
 type userWithSessions struct {
-	userRow
-	Sessions []sessionRow `json:"sessions"`
+	directory.UserRow
+	Sessions []directory.SessionRow `json:"sessions"`
 }
 
 func (p *program) usersShow() *cobra.Command {
@@ -232,12 +167,12 @@ func (p *program) usersShow() *cobra.Command {
 			}
 			rows := make([]userWithSessions, len(users))
 			for i, u := range users {
-				rows[i].userRow, rows[i].Sessions = newUserRow(u), []sessionRow{}
+				rows[i].UserRow, rows[i].Sessions = directory.NewUserRow(u), []directory.SessionRow{}
 				for session, err := range s.AllSessions(c.Context(), store.SessionQuery{User: u.ID}) {
 					if err != nil {
 						return err
 					}
-					rows[i].Sessions = append(rows[i].Sessions, newSessionRow(session))
+					rows[i].Sessions = append(rows[i].Sessions, directory.NewSessionRow(session))
 				}
 			}
 			if asJSON {
@@ -353,46 +288,11 @@ func (p *program) usersExport() *cobra.Command {
 			defer s.Close()
 			users := s.AllUsers(c.Context(), store.UserQuery{})
 			if asJSON {
-				return writeJSONArray(p, mapped(users, newUserRow))
+				return directory.WriteArray(p.stdout, users, directory.NewUserRow)
 			}
-			return p.writeCSV(users)
+			return directory.WriteCSV(p.stdout, users)
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON array instead of CSV")
 	return c
-}
-
-func (p *program) writeCSV(users iter.Seq2[auth.User, error]) error {
-	out := csv.NewWriter(p.stdout)
-	if err := out.Write([]string{"id", "issuer", "subject", "email", "name", "hosted_domain", "blocked", "first_sign_in", "last_sign_in", "last_seen", "sign_ins"}); err != nil {
-		return fmt.Errorf("write: %w", err)
-	}
-	for u, err := range users {
-		if err != nil {
-			return err
-		}
-		if err := out.Write([]string{
-			string(u.ID), inert(u.Issuer), inert(u.Subject), inert(u.Email), inert(u.Name), inert(u.HostedDomain), strconv.FormatBool(u.Block != nil),
-			rfc3339(u.FirstSignIn), rfc3339(u.LastSignIn), rfc3339(u.LastSeen), strconv.FormatInt(u.SignIns, 10),
-		}); err != nil {
-			return fmt.Errorf("write: %w", err)
-		}
-	}
-	out.Flush()
-	return out.Error()
-}
-
-// inert keeps a spreadsheet from taking a stranger's name for a formula.
-func inert(s string) string {
-	if strings.ContainsAny(s[:min(1, len(s))], "=+-@\t\r") {
-		return "'" + s
-	}
-	return s
-}
-
-func rfc3339(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format(time.RFC3339)
 }

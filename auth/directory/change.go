@@ -1,0 +1,276 @@
+package directory
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/loginwall/loginwall/auth"
+	"github.com/loginwall/loginwall/auth/page"
+	"github.com/loginwall/loginwall/auth/store"
+)
+
+const (
+	// freshness is how old a sign-in may be with which something is changed.
+	freshness = 15 * time.Minute
+	// maxReason bounds an operator's words, in bytes.
+	maxReason = 300
+)
+
+// A change is something that can be done to a person: POST to the person's page
+// with its name behind it. GET asks whether to do it.
+type change struct {
+	title, lead, button string
+	do                  func(*Handler, *visit, auth.User, input) error
+}
+
+// An input is what comes with a change, as a form or as JSON.
+type input struct {
+	Reason  string         `json:"reason"`
+	Session auth.SessionID `json:"session"`
+	// Confirm says yes to what can lock admins out.
+	Confirm bool `json:"confirm"`
+}
+
+func changes() map[string]change {
+	return map[string]change{
+		"block": {
+			"Block this person?", "All sessions end at once, and neither the account nor anybody with its address gets in again, until somebody unblocks it.", "Block",
+			func(h *Handler, v *visit, u auth.User, in input) error {
+				_, err := h.Store.Block(v.r.Context(), store.Who{User: u.ID}, v.me(), in.Reason)
+				return err
+			},
+		},
+		"unblock": {
+			"Let this person in again?", "Every block of the account and of its address is lifted. Sessions that a block ended stay ended: the person signs in again.", "Unblock",
+			func(h *Handler, v *visit, u auth.User, _ input) error {
+				return h.Store.Unblock(v.r.Context(), store.Who{User: u.ID}, v.me())
+			},
+		},
+		"end": {
+			"End sessions?", "What is open closes at once. The person may sign in again.", "End",
+			func(h *Handler, v *visit, u auth.User, in input) error {
+				if in.Session == "" {
+					return h.Sessions.EndAll(v.r.Context(), u.ID, v.me(), auth.EndByAdmin)
+				}
+				return h.endOne(v, u.ID, in.Session, auth.EndByAdmin)
+			},
+		},
+		"delete": {
+			"Delete this person?", "The account, its sessions and what is known about it go, and what is open closes at once. Blocks stay, and so do the lines of the audit trail until they are pruned. Who may pass can sign in again and is new then.", "Delete",
+			func(h *Handler, v *visit, u auth.User, _ input) error {
+				return h.Store.DeleteUser(v.r.Context(), u.ID, v.me())
+			},
+		},
+	}
+}
+
+// notices say what was done, by the word that the next page's address has.
+func notices() map[string]string {
+	return map[string]string{
+		"block":   "Blocked. All sessions have ended.",
+		"unblock": "Unblocked.",
+		"end":     "Ended.",
+		"delete":  "The person was deleted.",
+	}
+}
+
+// me is how the audit trail names who makes a change.
+func (v *visit) me() string { return v.who.Identity().Email }
+
+// endOne ends a session of a user; another's is none.
+func (h *Handler) endOne(v *visit, user auth.UserID, id auth.SessionID, reason auth.EndReason) error {
+	s, err := h.Store.Session(v.r.Context(), id)
+	if err != nil {
+		return err
+	}
+	if s.User != user {
+		return fmt.Errorf("a session of another user: %w", auth.ErrNotFound)
+	}
+	return h.Sessions.EndRecorded(v.r.Context(), s, v.me(), reason)
+}
+
+// change asks whether to make a change (GET), and makes it (POST).
+func (h *Handler) change(v *visit, u auth.User, name string) {
+	c := changes()[name]
+	ask := askPage{person: h.person(v, u), change: c, Change: name, Now: v.now}
+	var err error
+	if ask.Warning, err = h.warning(v, u, name); err != nil {
+		h.fail(v, "read blocks", err)
+		return
+	}
+	if v.r.Method != http.MethodPost {
+		q := v.query()
+		ask.Reason, ask.Session = cut(q.Get("reason")), auth.SessionID(q.Get("session"))
+		h.ask(v, http.StatusOK, ask)
+		return
+	}
+	if !h.Pages.SameOrigin(v.r) {
+		h.problem(v, page.CrossOrigin)
+		return
+	}
+	in, ok := v.input()
+	if !ok {
+		h.problem(v, page.BadRequest)
+		return
+	}
+	if v.now.Sub(v.who.Session().Created) > freshness {
+		h.again(v, in)
+		return
+	}
+	ask.Reason, ask.Session = in.Reason, in.Session
+	switch {
+	case name == "block" && in.Reason == "":
+		ask.Missing = "Say why, in a few words, for the record."
+		h.ask(v, http.StatusUnprocessableEntity, ask)
+		return
+	case ask.Warning != "" && !in.Confirm:
+		ask.Missing = "This needs to be confirmed."
+		h.ask(v, http.StatusConflict, ask)
+		return
+	}
+	if err := c.do(h, v, u, in); err != nil {
+		h.fail(v, name, err)
+		return
+	}
+	_ = h.Refresh(v.r.Context()) // the follower of the feed logs it and goes on trying
+	h.Log.InfoContext(v.r.Context(), "directory changed", slog.String("request_id", v.client.RequestID), slog.String("client", v.client.Address),
+		slog.String("by", v.me()), slog.String("change", name), slog.String("user", u.Email), slog.String("user_id", string(u.ID)))
+	h.done(v, u, name)
+}
+
+// askPage is the page that asks whether to make a change.
+type askPage struct {
+	person
+	change
+	Change, Reason string
+	Session        auth.SessionID
+	// Warning is what has to be confirmed; Missing what was not given.
+	Warning, Missing string
+	Now              time.Time
+}
+
+// Title, Lead and Button are the change's.
+func (p askPage) Title() string  { return p.title }
+func (p askPage) Lead() string   { return p.lead }
+func (p askPage) Button() string { return p.button }
+
+func (h *Handler) ask(v *visit, status int, p askPage) {
+	h.Pages.Render(v.w, v.r, v.client.RequestID, page.Content{
+		Status: status, Title: p.title, Section: "users", Body: h.bodies.Lookup("ask"), Data: p,
+		JSON: struct {
+			Error   string  `json:"error,omitempty"`
+			Message string  `json:"message,omitempty"`
+			Warning string  `json:"warning,omitempty"`
+			Change  string  `json:"change"`
+			User    UserRow `json:"user"`
+		}{map[int]string{http.StatusUnprocessableEntity: "reason_missing", http.StatusConflict: "not_confirmed"}[status], p.Missing, p.Warning, p.Change, NewUserRow(p.User)},
+	})
+}
+
+// again asks for a fresh sign-in, which ends where the change can be made, with
+// what was typed.
+func (h *Handler) again(v *visit, in input) {
+	q := url.Values{}
+	if in.Reason != "" {
+		q.Set("reason", in.Reason)
+	}
+	if in.Session != "" {
+		q.Set("session", string(in.Session))
+	}
+	to := page.ParseTarget(v.r.URL.Path + with(q, "", ""))
+	if to == (page.Target{}) { // longer than a target may be
+		to = page.ParseTarget(v.r.URL.Path)
+	}
+	id := v.who.Identity()
+	h.Pages.Render(v.w, v.r, v.client.RequestID, page.SignInAgain{Email: id.Email, Name: id.Name, To: to})
+}
+
+// warning tells what a change would do to the admins themselves.
+func (h *Handler) warning(v *visit, u auth.User, name string) (string, error) {
+	const recover = " Only somebody with a shell where the wall runs can undo that: loginwall users unblock "
+	if name != "block" {
+		return "", nil
+	}
+	if u.ID == v.who.Identity().UserID() || u.Email == v.me() {
+		return "This is you: you will be out at once, and cannot unblock yourself here." + recover + u.Email, nil
+	}
+	if !slices.Contains(h.Admins, u.Email) {
+		return "", nil
+	}
+	for _, other := range h.Admins {
+		if other == u.Email {
+			continue
+		}
+		if blocked, err := h.Store.Blocked(v.r.Context(), other); err != nil || !blocked {
+			return "", err
+		}
+	}
+	return "This is the last admin who is not blocked: nobody will be left to unblock anybody here." + recover + u.Email, nil
+}
+
+// done answers when a change was made: with the person as it is now.
+func (h *Handler) done(v *visit, u auth.User, name string) {
+	if page.AudienceOf(v.r) != page.Program {
+		to := "users?done=" + name
+		if name != "delete" {
+			to = "users/" + string(u.ID) + "?done=" + name
+		}
+		endpoint, query, _ := strings.Cut(to, "?")
+		q, _ := url.ParseQuery(query) // our own
+		h.Pages.Redirect(v.w, v.r, v.client.RequestID, http.StatusSeeOther, h.Pages.Own(endpoint, q), page.LabelPage)
+		return
+	}
+	row := NewUserRow(u)
+	if name != "delete" {
+		now, err := h.Store.User(v.r.Context(), store.Who{User: u.ID})
+		if err != nil {
+			h.fail(v, "read the user", err)
+			return
+		}
+		row = NewUserRow(now)
+	}
+	h.show(v, "", "ask", nil, struct {
+		Done string  `json:"done"`
+		User UserRow `json:"user"`
+	}{name, row})
+}
+
+// input reads a form or JSON.
+func (v *visit) input() (in input, ok bool) {
+	media, _, _ := mime.ParseMediaType(v.r.Header.Get("Content-Type"))
+	if media == "application/json" {
+		decoder := json.NewDecoder(v.r.Body)
+		decoder.DisallowUnknownFields()
+		if err := decoder.Decode(&in); err != nil {
+			return in, false
+		}
+	} else {
+		if err := v.r.ParseForm(); err != nil {
+			return in, false
+		}
+		form := v.r.PostForm
+		in = input{form.Get("reason"), auth.SessionID(form.Get("session")), form.Get("confirm") == "yes"}
+	}
+	in.Reason = cut(in.Reason)
+	return in, true
+}
+
+// cut bounds an operator's words.
+func cut(s string) string {
+	s = strings.TrimSpace(s)
+	if len(s) > maxReason {
+		s = s[:maxReason]
+		for !utf8.ValidString(s) && s != "" {
+			s = s[:len(s)-1]
+		}
+	}
+	return s
+}

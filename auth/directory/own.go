@@ -1,0 +1,64 @@
+package directory
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/url"
+
+	"github.com/loginwall/loginwall/auth"
+	"github.com/loginwall/loginwall/auth/page"
+	"github.com/loginwall/loginwall/auth/store"
+)
+
+// own is GET /_auth/: who one is here, and where else one is signed in.
+func (h *Handler) own(v *visit) {
+	s := v.who.Session()
+	view := page.Account{
+		Session: s, IdleEnds: h.Sessions.IdleEnds(s), Admin: h.Policy.IsAdmin(v.who.Identity()), Now: v.now,
+		Notice: map[string]string{"end": "That session has ended.", "others": "You are signed out everywhere else."}[v.query().Get("done")],
+	}
+	open, _, err := h.Store.Sessions(v.r.Context(), store.SessionQuery{User: s.Identity.UserID(), OpenOnly: true, Idle: h.Idle, Limit: personOpen})
+	if err != nil {
+		// The page is about more than that, and the session holds without a store.
+		h.Log.WarnContext(v.r.Context(), "own sessions not listed", slog.String("request_id", v.client.RequestID), slog.Any("error", err))
+	}
+	for _, o := range open {
+		view.Sessions = append(view.Sessions, page.OpenSession{
+			ID: o.ID, Device: Device(o.Agent), Address: o.Address, CreatedAt: o.Created, LastSeen: o.LastSeen, Current: o.ID == s.ID,
+		})
+	}
+	h.Pages.Render(v.w, v.r, v.client.RequestID, view)
+}
+
+// endOwn is POST /_auth/sessions/end, and end-others: to end what is one's own
+// needs no fresh sign-in.
+func (h *Handler) endOwn(v *visit, others bool) {
+	if !h.Pages.SameOrigin(v.r) {
+		h.problem(v, page.CrossOrigin)
+		return
+	}
+	in, ok := v.input()
+	if !ok {
+		h.problem(v, page.BadRequest)
+		return
+	}
+	s := v.who.Session()
+	done, err := "end", error(nil)
+	if others {
+		done = "others"
+		_, err = h.Store.EndOtherSessions(v.r.Context(), s.Identity.UserID(), s.ID, v.me())
+	} else {
+		err = h.endOne(v, s.Identity.UserID(), in.Session, auth.EndElsewhere)
+	}
+	if err != nil && !errors.Is(err, auth.ErrNotFound) { // gone already is what was wanted
+		h.fail(v, "end own sessions", err)
+		return
+	}
+	_ = h.Refresh(v.r.Context()) // the follower of the feed logs it and goes on trying
+	if page.AudienceOf(v.r) == page.Program {
+		h.own(v)
+		return
+	}
+	h.Pages.Redirect(v.w, v.r, v.client.RequestID, http.StatusSeeOther, h.Pages.Own("", url.Values{"done": {done}}), page.LabelPage)
+}
