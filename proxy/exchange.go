@@ -35,6 +35,7 @@ type exchange struct {
 	// epoch is the state of Live before the gate decided.
 	epoch  *epoch
 	record observe.Record
+	trace  *observe.Trace
 	// silent exchanges leave no trace.
 	silent bool
 	// outbound is what there is once the request is being forwarded.
@@ -145,7 +146,8 @@ func (x *exchange) account() {
 		r.Outcome = outcomeOf(x.out.Header().Get("X-Loginwall"))
 	}
 	x.h.Metrics.Request(r.Outcome, r.Method, r.Status, r.Duration, x.stream.Load() != notStream)
-	x.h.AccessLog.Log(r)
+	x.h.AccessLog.Log(r, x.trace)
+	x.trace.End(r)
 }
 
 // outcomeOf reads our own label, which every answer of ours has.

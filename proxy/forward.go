@@ -160,6 +160,7 @@ func (u *Upstream) rewrite(pr *httputil.ProxyRequest) {
 	header["X-Forwarded-Host"] = h.host
 	header[observe.RequestIDHeader] = v[2:3:3]
 	header[hopHeader] = h.hop
+	x.trace.Forward(header, u.url.Host)
 	if x.principal != nil {
 		h.Teller.Set(header, x.principal.Session())
 	}

@@ -68,6 +68,7 @@ func (h *Handler) forwardAuth(x *exchange) {
 	x.record.Path, x.record.Method = q.target.path, q.method
 	x.judged = policy.Target{Method: q.method, Path: policy.ReadPath(q.target.path)}
 	d, err := h.Gate.Decide(x.judged, x.r.Header["Cookie"])
+	x.trace.Route(d.Route())
 	switch {
 	case err != nil:
 		h.unsure(x, err)

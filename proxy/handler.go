@@ -75,6 +75,8 @@ type Config struct {
 	// Live outlives the Handler.
 	Live    *Live
 	Metrics *observe.Metrics
+	// Tracer traces each request; nil traces none.
+	Tracer *observe.Tracer
 	// AccessLog gets a line for every request; nil writes none.
 	AccessLog *observe.AccessLog
 	Log       *slog.Logger
@@ -138,6 +140,7 @@ func (h *Handler) serve(x *exchange) {
 		trustedID = r.Header.Get(observe.RequestIDHeader)
 	}
 	x.record.RequestID = observe.RequestID(trustedID)
+	x.trace, x.r = h.Tracer.Begin(r, from.Trusted, x.started)
 	if from.Hint != "" {
 		h.Log.Warn("X-Forwarded headers of a peer that trusted_proxies does not name are not believed: name it there if it is your proxy",
 			slog.String("peer", from.Hint))
@@ -197,7 +200,18 @@ func (h *Handler) serveOwn(x *exchange) {
 	}
 	if x.target.path != x.r.URL.Path || !h.Auth.Serve(&x.out, x.r, x.target.path, x.client()) {
 		h.problem(x, page.NotFound)
+		return
 	}
+	x.trace.Page(ownRoute(x.target.path))
+}
+
+// ownRoute is the part of a path of ours that does not name single things.
+func ownRoute(path string) string {
+	section, rest, _ := strings.Cut(path[len(ownPrefix):], "/")
+	if rest != "" {
+		rest = "/*"
+	}
+	return ownPrefix + section + rest
 }
 
 func (h *Handler) decide(x *exchange) {
@@ -207,6 +221,7 @@ func (h *Handler) decide(x *exchange) {
 		h.unsure(x, err)
 		return
 	}
+	x.trace.Route(d.Route())
 	if d.Verdict() == policy.Allow {
 		h.forward(x, d)
 		return

@@ -122,7 +122,7 @@ func (h *Handler) turnAway(w http.ResponseWriter, r *http.Request, c auth.Client
 		slog.String("request_id", c.RequestID), slog.String("client", c.Address), slog.String("user", who.Email),
 		slog.String("user_id", string(who.UserID())), slog.String("reason", string(reason)), slog.String("rule", rule))
 	h.Observe(Outcome{"denied", string(reason)})
-	if h.Memory.denied.AllowN(h.Now(), 1) {
+	if h.Memory.denied.take(h.Now()) {
 		h.record(r.Context(), c, auth.Event{Kind: auth.EventDenied, Actor: who.Email, User: who.UserID(), Email: who.Email, Detail: string(reason)})
 	}
 	h.Pages.Render(w, r, c.RequestID, h.denied(who, reason, target))

@@ -5,14 +5,12 @@ import (
 	"time"
 
 	"github.com/maypok86/otter/v2"
-	"golang.org/x/time/rate"
 )
 
 const (
-	// failureBurst and failureRate are the callbacks a client may fail before it
-	// must wait; logins that succeed cost nothing, however many.
+	// failureBurst is how many callbacks a client may fail before it must wait, a second
+	// for each; logins that succeed cost nothing, however many.
 	failureBurst = 30
-	failureRate  = rate.Limit(1) // a second
 	// maxFailing bounds how many clients are remembered.
 	maxFailing = 10_000
 )
@@ -21,11 +19,11 @@ const (
 // one request of ours to the provider, and a stranger who begins logins of their
 // own could otherwise turn us into an amplifier. It is safe for concurrent use.
 type failures struct {
-	clients *otter.Cache[string, *rate.Limiter]
+	clients *otter.Cache[string, *bucket]
 }
 
 func newFailures() (*failures, error) {
-	clients, err := otter.New(&otter.Options[string, *rate.Limiter]{
+	clients, err := otter.New(&otter.Options[string, *bucket]{
 		MaximumSize: maxFailing,
 		Executor:    func(run func()) { run() }, // no goroutines of its own
 	})
@@ -38,15 +36,15 @@ func newFailures() (*failures, error) {
 // allow reports whether the client may try once more.
 func (f *failures) allow(address string, now time.Time) bool {
 	limiter, failing := f.clients.GetIfPresent(network(address))
-	return !failing || limiter.TokensAt(now) >= 1
+	return !failing || limiter.has(now)
 }
 
 // add counts one failure.
 func (f *failures) add(address string, now time.Time) {
-	limiter, _ := f.clients.ComputeIfAbsent(network(address), func() (*rate.Limiter, bool) {
-		return rate.NewLimiter(failureRate, failureBurst), false
+	limiter, _ := f.clients.ComputeIfAbsent(network(address), func() (*bucket, bool) {
+		return newBucket(failureBurst), false
 	})
-	limiter.AllowN(now, 1)
+	limiter.take(now)
 }
 
 // network is what one client can easily change addresses within: an IPv6 /64.

@@ -1,17 +1,13 @@
 package login
 
-import (
-	"fmt"
-
-	"golang.org/x/time/rate"
-)
+import "fmt"
 
 const (
 	// maxSpent bounds the memory of attempts that have served: a hundred logins a
 	// second for the ten minutes that an attempt may take.
 	maxSpent = 60_000
-	// deniedRate and deniedBurst bound the events that strangers can cause.
-	deniedRate  = rate.Limit(1) // a second
+	// deniedBurst bounds the events that strangers can cause: so many at once, and one
+	// a second in the long run.
 	deniedBurst = 60
 )
 
@@ -21,7 +17,7 @@ const (
 type Memory struct {
 	spent    *spent
 	failures *failures
-	denied   *rate.Limiter
+	denied   *bucket
 }
 
 // NewMemory makes an empty one.
@@ -30,5 +26,5 @@ func NewMemory() (*Memory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the memory of failed logins: %w", err)
 	}
-	return &Memory{newSpent(maxSpent), f, rate.NewLimiter(deniedRate, deniedBurst)}, nil
+	return &Memory{newSpent(maxSpent), f, newBucket(deniedBurst)}, nil
 }

@@ -36,7 +36,7 @@ const (
 type client struct {
 	http    *http.Client
 	now     func() time.Time
-	observe func(endpoint string, d time.Duration, err error)
+	observe func(ctx context.Context, endpoint string, d time.Duration, err error)
 	// offset is the provider's clock minus ours, in nanoseconds, as its last Date
 	// header told.
 	offset atomic.Int64
@@ -72,7 +72,7 @@ func newClient(c *Config) *client {
 // get fetches a JSON document; with an access token, unless it is empty.
 func (c *client) get(ctx context.Context, endpoint, url, token string) (body []byte, header http.Header, err error) {
 	start := c.now()
-	defer func() { c.observe(endpoint, c.now().Sub(start), err) }()
+	defer func() { c.observe(ctx, endpoint, c.now().Sub(start), err) }()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return nil, nil, fmt.Errorf("making the request: %w", err)

@@ -66,10 +66,10 @@ func (p *Provider) redeem(ctx context.Context, m *metadata, code, verifier strin
 	took := p.config.Now().Sub(start)
 	if err != nil {
 		failure := tokenError(ctx, err)
-		p.config.Observe(endpointToken, took, failure)
+		p.config.Observe(ctx, endpointToken, took, failure)
 		return nil, failure
 	}
-	p.config.Observe(endpointToken, took, nil)
+	p.config.Observe(ctx, endpointToken, took, nil)
 	return tokens, nil
 }
 

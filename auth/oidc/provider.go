@@ -63,7 +63,7 @@ type Config struct {
 	Log *slog.Logger
 	// Observe, if set, is told of every call to the provider: "discovery", "token"
 	// or "jwks", how long it took, and how it failed. It must not block.
-	Observe func(endpoint string, d time.Duration, err error)
+	Observe func(ctx context.Context, endpoint string, d time.Duration, err error)
 }
 
 // A Provider is a configured OpenID provider. It is safe for concurrent use.
@@ -106,7 +106,7 @@ func New(c Config) (*Provider, error) {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	if c.Observe == nil {
-		c.Observe = func(string, time.Duration, error) {}
+		c.Observe = func(context.Context, string, time.Duration, error) {}
 	}
 	return &Provider{
 		config:    c,

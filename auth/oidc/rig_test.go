@@ -99,7 +99,7 @@ func newRig(t *testing.T, s setup) *rig {
 			r.mu.Unlock()
 			return (&net.Dialer{}).DialContext(ctx, network, server.Listener.Addr().String())
 		},
-		Observe: func(endpoint string, _ time.Duration, err error) {
+		Observe: func(_ context.Context, endpoint string, _ time.Duration, err error) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.calls = append(r.calls, call{endpoint, err})

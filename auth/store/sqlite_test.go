@@ -578,7 +578,7 @@ func TestHang(t *testing.T) {
 	var observed []string
 	s := open(t, store.Config{
 		URL: "sqlite:" + made(t), Timeout: 20 * time.Millisecond,
-		Observe: func(what string, _ time.Duration, err error) {
+		Observe: func(_ context.Context, what string, _ time.Duration, err error) {
 			mu.Lock()
 			defer mu.Unlock()
 			observed = append(observed, fmt.Sprint(what, " ", errors.Is(err, auth.ErrUnavailable)))

@@ -54,7 +54,7 @@ type Config struct {
 	Log *slog.Logger
 	// Observe, when set, is told of every call: a fixed word for what was done, how
 	// long it took, and how it ended. It must be quick and safe for concurrent use.
-	Observe func(what string, took time.Duration, err error)
+	Observe func(ctx context.Context, what string, took time.Duration, err error)
 	// Recorded, when set, is told of every event once it is on disk, with the context
 	// of the call that caused it. It must be quick and safe for concurrent use.
 	Recorded func(context.Context, auth.Event)
@@ -241,7 +241,7 @@ func write[T any](ctx context.Context, s *Store, what string, turn turn, f func(
 	if ctx.Err() == nil { // a caller who went away says nothing about the store
 		s.failed.Store(errors.Is(r.err, auth.ErrUnavailable))
 	}
-	s.observe(what, start, r.err)
+	s.observe(ctx, what, start, r.err)
 	if r.err != nil {
 		var zero T
 		return zero, r.err
@@ -315,7 +315,7 @@ func (s *Store) read(ctx context.Context, what string, f func(context.Context, *
 		err = f(bounded, s.engine.reader)
 	}
 	err = s.wrap(what, err)
-	s.observe(what, start, err)
+	s.observe(ctx, what, start, err)
 	return err
 }
 
@@ -332,9 +332,9 @@ func (s *Store) wrap(what string, err error) error {
 	}
 }
 
-func (s *Store) observe(what string, start time.Time, err error) {
+func (s *Store) observe(ctx context.Context, what string, start time.Time, err error) {
 	if s.config.Observe != nil {
-		s.config.Observe(what, s.config.Now().Sub(start), err)
+		s.config.Observe(ctx, what, s.config.Now().Sub(start), err)
 	}
 }
 

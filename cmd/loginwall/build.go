@@ -113,7 +113,7 @@ func (w *wall) build(cfg *config.Config, before *site) (*site, error) {
 	}
 	handler, err := proxy.New(proxy.Config{
 		PublicURL: cfg.PublicURL, Resolver: resolver, Gate: decider, Auth: ownPages{logins, people}, Sessions: sessions, Pages: pages, Teller: teller,
-		Upstreams: upstreams, Live: w.live, Metrics: w.metrics, AccessLog: w.accessLog(cfg), Log: w.log, Draining: w.draining.Load,
+		Upstreams: upstreams, Live: w.live, Metrics: w.metrics, Tracer: w.tracer.WithRoutes(paths(cfg)), AccessLog: w.accessLog(cfg), Log: w.log, Draining: w.draining.Load,
 		Stall: cfg.Timeouts.Stall, Now: w.program.now,
 	})
 	if err != nil {
@@ -158,7 +158,7 @@ func (w *wall) relyingParty(cfg *config.Config, before *site) (*relyingParty, er
 		return before.provider, nil
 	}
 	made := c
-	c.Now, c.Log, c.Observe = w.program.now, w.log, w.metrics.ProviderRequest
+	c.Now, c.Log, c.Observe = w.program.now, w.log, w.providerCalled
 	provider, err := oidc.New(c)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the provider: %w", err)

@@ -110,7 +110,7 @@ func TestServesOnTheSocketsOfSystemdAndTellsItHowItIs(t *testing.T) {
 
 func TestTheWatchdogIsNotToldOfAWallThatDoesNotAnswer(t *testing.T) {
 	m := newManager(t)
-	w := &wall{log: slog.New(slog.DiscardHandler), program: &program{env: func(string) (string, bool) { return m.conn.LocalAddr().String(), true }}}
+	w := &wall{eyes: eyes{log: slog.New(slog.DiscardHandler)}, program: &program{env: func(string) (string, bool) { return m.conn.LocalAddr().String(), true }}}
 	ctx, cancel := context.WithCancel(t.Context())
 	asked := 0
 	w.watchdog(ctx, time.Millisecond, func(context.Context) error {

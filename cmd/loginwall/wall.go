@@ -35,12 +35,8 @@ const (
 
 // A wall is what lives as long as the process. What a reload replaces is a site.
 type wall struct {
-	program     *program
-	log         *slog.Logger
-	level       slog.LevelVar
-	queue       *observe.Queue
-	audit       *observe.Queue // for a file
-	metrics     *observe.Metrics
+	program *program
+	eyes
 	store       *store.Store
 	revoked     *session.Revocations
 	logins      *login.Memory
@@ -52,6 +48,16 @@ type wall struct {
 	background context.Context //nolint:containedctx // it is the process's own lifetime, not a request's
 	stop       context.CancelFunc
 	running    sync.WaitGroup
+}
+
+// eyes are what operators see a wall with.
+type eyes struct {
+	log     *slog.Logger
+	level   slog.LevelVar
+	queue   *observe.Queue
+	audit   *observe.Queue // for a file
+	metrics *observe.Metrics
+	tracer  *observe.Tracer
 }
 
 // newWall opens the store, reads what was revoked, and puts the first site in
@@ -79,11 +85,14 @@ func (p *program) newWall(ctx context.Context, cfg *config.Config) (_ *wall, err
 		Version: version(), FeedAge: w.revoked.Age, DroppedLines: w.queue.Dropped, DroppedEvents: w.audit.Dropped,
 		ClockOffset: func() time.Duration { return w.site.Load().provider.ClockOffset() },
 	})
+	if w.tracer, err = observe.NewTracer(ctx, p.env, version(), w.log, p.now); err != nil {
+		return nil, err
+	}
 	if w.logins, err = login.NewMemory(); err != nil {
 		return nil, err
 	}
 	w.store, err = store.Open(ctx, store.Config{
-		URL: cfg.Store.URL(), Create: true, Log: w.log, Observe: w.metrics.StoreRequest, Recorded: w.recorded, Now: p.now,
+		URL: cfg.Store.URL(), Create: true, Log: w.log, Observe: w.storeCalled, Recorded: w.recorded, Now: p.now,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
@@ -176,6 +185,9 @@ func (w *wall) close() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeLog)
 	defer cancel()
+	if err := w.tracer.Close(ctx); err != nil {
+		w.log.Warn("the last traces are lost", slog.Any("error", err))
+	}
 	_ = w.audit.Close(ctx)
 	_ = w.queue.Close(ctx) // a reader that hangs has only itself to blame
 }

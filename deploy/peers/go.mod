@@ -6,6 +6,7 @@ tool (
 	github.com/caddyserver/caddy/v2/cmd/caddy
 	github.com/loginwall/loginwall/deploy/peers/envoyconfig
 	github.com/loginwall/loginwall/deploy/peers/manifests
+	github.com/loginwall/loginwall/deploy/peers/otlpreceiver
 	github.com/mccutchen/go-httpbin/v2/cmd/go-httpbin
 	github.com/zitadel/oidc/v3/example/server
 	google.golang.org/grpc/interop/client
@@ -16,6 +17,7 @@ tool (
 require (
 	github.com/envoyproxy/go-control-plane/envoy v1.39.1-0.20260819172001-e6e3fd93e4be
 	github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring v0.95.1
+	go.opentelemetry.io/proto/otlp v1.11.0
 	google.golang.org/protobuf v1.36.12
 	gopkg.in/yaml.v3 v3.0.1
 	k8s.io/apimachinery v0.37.2
@@ -231,7 +233,6 @@ require (
 	go.opentelemetry.io/otel/sdk/log v0.22.0 // indirect
 	go.opentelemetry.io/otel/sdk/metric v1.46.0 // indirect
 	go.opentelemetry.io/otel/trace v1.46.0 // indirect
-	go.opentelemetry.io/proto/otlp v1.11.0 // indirect
 	go.step.sm/crypto v0.91.0 // indirect
 	go.uber.org/automaxprocs v1.6.0 // indirect
 	go.uber.org/multierr v1.11.0 // indirect

@@ -66,25 +66,25 @@ func NewAccessLog(to io.Writer, text bool) *AccessLog {
 	return l
 }
 
-// Log writes r as one line.
-func (l *AccessLog) Log(r *Record) {
+// Log writes r as one line; trace is that of the request, or nil.
+func (l *AccessLog) Log(r *Record, trace *Trace) {
 	if l == nil {
 		return
 	}
 	if l.text != nil {
-		l.logText(r)
+		l.logText(r, trace)
 		return
 	}
 	buf, _ := l.pool.Get().(*[]byte)
-	line := r.appendJSON((*buf)[:0])
+	line := r.appendJSON((*buf)[:0], trace.ID())
 	// An access log that cannot be written has nowhere to say so.
 	_, _ = l.to.Write(line)
 	*buf = line
 	l.pool.Put(buf)
 }
 
-func (l *AccessLog) logText(r *Record) {
-	attrs := make([]slog.Attr, 0, 17)
+func (l *AccessLog) logText(r *Record, trace *Trace) {
+	attrs := make([]slog.Attr, 0, 18)
 	attrs = append(attrs,
 		slog.String("request_id", r.RequestID),
 		slog.String("method", plainText(r.Method, maxMethod)),
@@ -93,6 +93,9 @@ func (l *AccessLog) logText(r *Record) {
 		slog.Int("status", r.Status),
 		slog.Int64("bytes", r.Bytes),
 		slog.Duration("duration", r.Duration.Round(time.Microsecond)))
+	if id := trace.ID(); id != "" {
+		attrs = append(attrs, slog.String("trace_id", id))
+	}
 	if r.Upstream > 0 {
 		attrs = append(attrs, slog.Duration("upstream", r.Upstream.Round(time.Microsecond)))
 	}
@@ -112,11 +115,14 @@ func (l *AccessLog) logText(r *Record) {
 
 // appendJSON writes by hand what slog's JSONHandler would write in the same
 // order, since this runs once for every request.
-func (r *Record) appendJSON(b []byte) []byte {
+func (r *Record) appendJSON(b []byte, traceID string) []byte {
 	b = append(b, `{"time":"`...)
 	b = r.Time.UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z07:00")
 	b = append(b, `","level":"INFO","msg":"request"`...)
 	b = appendField(b, "request_id", r.RequestID, maxRequestID)
+	if traceID != "" {
+		b = appendField(b, "trace_id", traceID, maxRequestID)
+	}
 	b = appendField(b, "method", r.Method, maxMethod)
 	b = appendField(b, "host", r.Host, maxHost)
 	b = appendField(b, "path", r.Path, maxPath)

@@ -1,5 +1,5 @@
 // Package observe tells operators what the wall does: a request id, one line of
-// access log for each request, and metrics.
+// access log for each request, the audit stream, metrics, and traces.
 //
 // # Why it is so
 //
@@ -17,5 +17,5 @@
 // direction marks. Queries are not logged at all, since that is where codes and
 // tokens travel; nor are cookies, and no metric names a user, a host or a path.
 //
-// This package alone (and the command) knows the metrics library.
+// This package alone (and the command) knows the libraries for metrics and traces.
 package observe

@@ -140,7 +140,7 @@ func record() *observe.Record {
 
 func TestAccessLogLine(t *testing.T) {
 	var out bytes.Buffer
-	observe.NewAccessLog(&out, false).Log(record())
+	observe.NewAccessLog(&out, false).Log(record(), nil)
 	want := `{"time":"2026-11-22T09:00:00.123Z","level":"INFO","msg":"request",` +
 		`"request_id":"0af7651916cd43dd8448eb211c80319c","method":"GET","host":"tool.example.com","path":"/a%2Fb//c",` +
 		`"status":200,"bytes":1024,"duration_ms":1.500,"upstream_ms":1.000,"client":"203.0.113.7",` +
@@ -150,14 +150,14 @@ func TestAccessLogLine(t *testing.T) {
 		t.Error(diff)
 	}
 	out.Reset()
-	observe.NewAccessLog(&out, true).Log(record())
+	observe.NewAccessLog(&out, true).Log(record(), nil)
 	for _, part := range []string{"level=INFO msg=request", "path=/a%2Fb//c", "status=200", "user=alice@example.com", `rule="routes[1] /admin/"`} {
 		if !strings.Contains(out.String(), part) {
 			t.Errorf("text line %q lacks %q", out.String(), part)
 		}
 	}
 	var off *observe.AccessLog
-	off.Log(record()) // must not panic
+	off.Log(record(), nil) // must not panic
 }
 
 func TestLOG234StrangersWriteNoLines(t *testing.T) {
@@ -185,7 +185,7 @@ func checkLine(t *testing.T, r *observe.Record) {
 	t.Helper()
 	for _, text := range []bool{false, true} {
 		var out bytes.Buffer
-		observe.NewAccessLog(&out, text).Log(r)
+		observe.NewAccessLog(&out, text).Log(r, nil)
 		line, rest, _ := strings.Cut(out.String(), "\n")
 		if rest != "" || len(line) > 32<<10 {
 			t.Errorf("more than one line, or a long one: %q", out.String())
@@ -302,7 +302,7 @@ func TestCountingARequestAllocatesNothing(t *testing.T) {
 	r := record()
 	count := func() {
 		m.Request(observe.Proxied, "GET", 200, time.Millisecond, false)
-		l.Log(r)
+		l.Log(r, nil)
 	}
 	count()
 	if n := testing.AllocsPerRun(100, count); n >= 1 {
@@ -349,7 +349,7 @@ func BenchmarkAccessLog(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			l.Log(r)
+			l.Log(r, nil)
 		}
 	})
 }
