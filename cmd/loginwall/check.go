@@ -47,7 +47,7 @@ type finding struct {
 
 func (p *program) check(ctx context.Context, cfg *config.Config, offline bool) error {
 	findings := []finding{{what: "configuration", detail: cfg.File()}}
-	findings = append(findings, checkParts(cfg), checkKey(cfg), p.checkStore(ctx, cfg))
+	findings = append(findings, checkParts(cfg), checkKey(cfg), p.checkStore(ctx, cfg, offline))
 	if cfg.TLS != nil && cfg.TLS.Certificate != nil {
 		findings = append(findings, finding{what: "certificate", detail: "until " + cfg.TLS.Certificate.Leaf.NotAfter.UTC().Format(time.RFC3339)})
 	}
@@ -104,7 +104,10 @@ func checkKey(cfg *config.Config) finding {
 	return finding{what: "session key", detail: cfg.OwnKeyFile()}
 }
 
-func (p *program) checkStore(ctx context.Context, cfg *config.Config) finding {
+func (p *program) checkStore(ctx context.Context, cfg *config.Config, offline bool) finding {
+	if offline && cfg.Store.Path == "" {
+		return finding{what: "store", detail: cfg.Store.String() + ", which is not asked"}
+	}
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	if _, err := os.Stat(cfg.Store.Path); cfg.Store.Path != "" && errors.Is(err, fs.ErrNotExist) {
