@@ -186,6 +186,11 @@ type OIDC struct {
 	// The client's secret, or client_secret_file with the file that holds it.
 	ClientSecret Secret `yaml:"client_secret,file" example:"/run/secrets/oidc_client_secret"`
 
+	// How the wall proves at the token endpoint who it is: basic, by HTTP's own
+	// authentication, or post, by fields of the form. If absent, what the provider's
+	// metadata says; basic if they say nothing.
+	AuthMethod string `yaml:"auth_method" kind:"auth_method" example:"post"`
+
 	// What people call the provider; the host of the issuer if absent.
 	Name string `yaml:"name" kind:"line" example:"Example SSO"`
 

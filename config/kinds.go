@@ -75,6 +75,8 @@ func (d *decoder) word(kind, text string) (string, error) {
 		return parseAddress(text)
 	case "audit":
 		return d.parseAudit(text)
+	case "auth_method":
+		return oneOf(text, "basic", "post")
 	case "client_id":
 		return parseClientID(text)
 	case "colour":

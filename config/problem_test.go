@@ -69,6 +69,8 @@ func TestProblems(t *testing.T) {
 		},
 		{"keys of later", smallestFile + "tls: {acme: {}}\nops_listen: unix:/run/ops.sock\n", `
 9: ops_listen: "unix:/run/ops.sock" is not in this version (as in :8080, or 127.0.0.1:8080 for this machine alone)`},
+		{"an unknown method", origin + "oidc: {issuer: https://login.example.com, client_id: a, client_secret: s3cr3t, auth_method: jwt}\n" + allow, `
+3: oidc.auth_method: "jwt" is not known here (one of basic, post)`},
 		{"ACME", smallestFile + "tls: {acme: {email: nobody, directory_url: http://ca.test/dir}, redirect_listen: 80}\n", `
 8: tls.acme.email: "nobody" is not an e-mail address (write it as name@example.com, without anything around it)
 8: tls.acme.directory_url: "http://ca.test/dir" is not an https URL (as in https://acme-v02.api.letsencrypt.org/directory)

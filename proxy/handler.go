@@ -151,7 +151,7 @@ func (h *Handler) serve(x *exchange) {
 		// TRACE would echo headers that scripts must not read.
 		x.out.Header().Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 		h.problem(x, page.MethodNotAllowed)
-	case !ok, err != nil, otherHost(r):
+	case !ok, err != nil, otherHost(r), r.ProtoMajor >= 2 && strings.ContainsFunc(r.Method, notToken): // net/http looks at HTTP/1's alone
 		h.problem(x, page.BadRequest)
 	case r.Header.Get(hopHeader) == h.hop[0]:
 		h.problem(x, page.Loop)

@@ -52,9 +52,11 @@ func (c *rawHTTP2) write(kind, flags byte, stream uint32, payload []byte) {
 	must(c.t, err)
 }
 
-// get sends a GET and returns the number of its stream. The fields are literals
-// without an index (RFC 7541, section 6.2.2).
-func (c *rawHTTP2) get(path string, fields ...string) uint32 {
+func (c *rawHTTP2) get(path string, fields ...string) uint32 { return c.send("GET", path, fields...) }
+
+// send sends a request and returns the number of its stream. The fields are
+// literals without an index (RFC 7541, section 6.2.2).
+func (c *rawHTTP2) send(method, path string, fields ...string) uint32 {
 	var block []byte
 	text := func(s string) {
 		if len(s) < 127 {
@@ -64,7 +66,7 @@ func (c *rawHTTP2) get(path string, fields ...string) uint32 {
 		}
 		block = append(block, s...)
 	}
-	fields = append([]string{":method", "GET", ":scheme", "https", ":authority", "app.test", ":path", path}, fields...)
+	fields = append([]string{":method", method, ":scheme", "https", ":authority", "app.test", ":path", path}, fields...)
 	for i := 0; i < len(fields); i += 2 {
 		block = append(block, 0)
 		text(fields[i])
@@ -121,6 +123,29 @@ func TestBYP035And036OddTargetsOverHTTP2(t *testing.T) {
 	c.get("/a%20b?c", "cookie", cookie)
 	c.next()
 	if got := app.last(t); !strings.HasPrefix(got, "GET /a%20b?c HTTP/1.1\r\nHost: app.test\r\n") {
+		t.Errorf("the app got %q", got)
+	}
+}
+
+// A method goes into the upstream's request line, too.
+func TestBYP036OddMethodsOverHTTP2(t *testing.T) {
+	app := newRawApp(t, okAnswer)
+	r := newRig(t, app.url, setup{server: withHTTP2})
+	cookie := r.signIn(alice)
+	for _, method := range []string{"GET /admin HTTP/1.1\r\nX:", "GET ", "G\tT", "GE\x00T", "GET:", "G\xc9T"} {
+		c := r.http2(t, 1<<20)
+		c.send(method, "/", "cookie", cookie)
+		if kind, _, payload := c.next(); kind != frameReset && (kind != frameHeaders || payload[0] != 0x80|12) {
+			t.Errorf("%q: frame %d, %.40q", method, kind, payload)
+		}
+	}
+	if got := app.requests(); len(got) != 0 {
+		t.Errorf("the app got %q", got)
+	}
+	c := r.http2(t, 1<<20)
+	c.send("REPORT", "/", "cookie", cookie)
+	c.next()
+	if got := app.last(t); !strings.HasPrefix(got, "REPORT / HTTP/1.1\r\n") {
 		t.Errorf("the app got %q", got)
 	}
 }

@@ -90,8 +90,15 @@ func parseMetadata(body []byte, c *Config) (*metadata, error) {
 	if u, err := doc.text("userinfo_endpoint"); err == nil && !c.Google && checkEndpoint(u, c) == nil {
 		m.userinfo = u
 	}
-	if m.style, err = authStyle(doc, c.Google); err != nil {
-		return nil, err
+	switch c.AuthMethod {
+	case AuthBasic:
+		m.style = oauth2.AuthStyleInHeader
+	case AuthPost:
+		m.style = oauth2.AuthStyleInParams
+	default:
+		if m.style, err = authStyle(doc, c.Google); err != nil {
+			return nil, err
+		}
 	}
 	if m.algorithm, err = algorithm(doc, c.Google); err != nil {
 		return nil, err

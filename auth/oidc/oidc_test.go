@@ -96,18 +96,22 @@ func TestScopesAlwaysHoldOpenID(t *testing.T) {
 func TestTokenRequest(t *testing.T) {
 	for name, test := range map[string]struct {
 		google  bool
+		method  string
 		methods any
 		basic   bool
 	}{
-		"google, both":    {true, []string{"client_secret_basic", "client_secret_post"}, false},
-		"google, silent":  {true, nil, false},
-		"google, basic":   {true, []string{"client_secret_basic"}, true},
-		"generic, both":   {false, []string{"client_secret_post", "client_secret_basic"}, true},
-		"generic, silent": {false, nil, true},
-		"generic, post":   {false, []string{"client_secret_post"}, false},
+		"google, both":           {true, "", []string{"client_secret_basic", "client_secret_post"}, false},
+		"google, silent":         {true, "", nil, false},
+		"google, basic":          {true, "", []string{"client_secret_basic"}, true},
+		"generic, both":          {false, "", []string{"client_secret_post", "client_secret_basic"}, true},
+		"generic, silent":        {false, "", nil, true},
+		"generic, post":          {false, "", []string{"client_secret_post"}, false},
+		"generic, told post":     {false, oidc.AuthPost, nil, false},
+		"generic, told basic":    {false, oidc.AuthBasic, []string{"client_secret_post"}, true},
+		"generic, told, neither": {false, oidc.AuthPost, []string{"private_key_jwt"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, setup{config: func(c *oidc.Config) { c.Google = test.google }})
+			r := newRig(t, setup{config: func(c *oidc.Config) { c.Google, c.AuthMethod = test.google, test.method }})
 			r.idp.Misbehave(devidp.Fault{Discovery: set("token_endpoint_auth_methods_supported", test.methods)})
 			if err := r.rp.Discover(t.Context()); err != nil {
 				t.Fatal(err)

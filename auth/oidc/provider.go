@@ -40,7 +40,8 @@ type Config struct {
 	// RedirectURL is sent as redirect_uri, byte for byte.
 	RedirectURL string
 	// Google turns on Google's rules: the hd claim is read, endpoints stay on the
-	// issuer's host or Google's, and TrustEmail and GroupsClaim have no effect.
+	// issuer's host or Google's, and TrustEmail, GroupsClaim and AuthMethod have no
+	// effect.
 	Google bool
 	// Name is what pages call the provider.
 	Name string
@@ -50,6 +51,9 @@ type Config struct {
 	GroupsClaim string
 	// TrustEmail takes an absent email_verified for true; a false stays false.
 	TrustEmail bool
+	// AuthMethod proves at the token endpoint who we are: AuthBasic, AuthPost, or
+	// empty for what the metadata says.
+	AuthMethod string
 	// HostedDomainHint is sent as hd, so that Google offers the right accounts; it
 	// decides nothing.
 	HostedDomainHint string
@@ -65,6 +69,13 @@ type Config struct {
 	// or "jwks", how long it took, and how it failed. It must not block.
 	Observe func(ctx context.Context, endpoint string, d time.Duration, err error)
 }
+
+// The methods of client authentication (RFC 6749, section 2.3.1): HTTP's Basic, and
+// fields of the form.
+const (
+	AuthBasic = "basic"
+	AuthPost  = "post"
+)
 
 // A Provider is a configured OpenID provider. It is safe for concurrent use.
 type Provider struct {
@@ -96,8 +107,11 @@ func New(c Config) (*Provider, error) {
 		c.Scopes = []string{"email", "profile"}
 	}
 	c.Scopes = append([]string{"openid"}, slices.DeleteFunc(slices.Clone(c.Scopes), func(s string) bool { return s == "openid" })...)
+	if c.AuthMethod != "" && c.AuthMethod != AuthBasic && c.AuthMethod != AuthPost {
+		return nil, fmt.Errorf("oidc: there is no method %q to authenticate", c.AuthMethod)
+	}
 	if c.Google {
-		c.TrustEmail, c.GroupsClaim = false, ""
+		c.TrustEmail, c.GroupsClaim, c.AuthMethod = false, "", ""
 	}
 	if c.Now == nil {
 		c.Now = time.Now

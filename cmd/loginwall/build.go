@@ -187,7 +187,7 @@ func providerConfig(cfg *config.Config) oidc.Config {
 	}
 	o := cfg.OIDC
 	c.Issuer, c.ClientID, c.ClientSecret = o.Issuer, o.ClientID, o.ClientSecret
-	c.Scopes, c.GroupsClaim, c.TrustEmail, c.RootCAs = o.Scopes, o.GroupsClaim, o.TrustEmail, o.CAs
+	c.Scopes, c.GroupsClaim, c.TrustEmail, c.AuthMethod, c.RootCAs = o.Scopes, o.GroupsClaim, o.TrustEmail, o.AuthMethod, o.CAs
 	return c
 }
 

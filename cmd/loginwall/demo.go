@@ -221,11 +221,12 @@ func (a *ownAddress) find(ctx context.Context) error {
 }
 
 // endWith ends the context with the first signal, also when the terminal is
-// closed, and the process with the second one. The folder goes in either case.
+// closed, or nobody reads on what is said (demo 2>&1 | head), and the process with
+// the second one. The folder goes in either case.
 func endWith(ctx context.Context, dir string) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGPIPE)
 	if !signal.Ignored(syscall.SIGHUP) { // as under nohup
 		signal.Notify(signals, syscall.SIGHUP)
 	}

@@ -126,6 +126,18 @@ func TestDemoEnds(t *testing.T) {
 		check(t, d.process.Process.Signal(syscall.SIGHUP))
 		d.ends(exitOK)
 	})
+	t.Run("with who reads it", func(t *testing.T) {
+		temp := t.TempDir()
+		script := exec.Command("sh", "-c", `"$0" demo --listen localhost:0 2>&1 | head -n 3`, "loginwall")
+		script.Env = append(os.Environ(), "TMPDIR="+temp)
+		out, err := script.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "loginwall demo") {
+			t.Errorf("%v: %s", err, out)
+		}
+		if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
+			t.Errorf("left %v behind (%v)", left, err)
+		}
+	})
 	t.Run("at once with a second Ctrl-C", func(t *testing.T) {
 		asked := make(chan struct{})
 		app := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {

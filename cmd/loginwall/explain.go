@@ -106,16 +106,31 @@ func (p *program) account(c *cobra.Command, cfg *config.Config, email string) (w
 		case !errors.Is(err, auth.ErrNotFound):
 			return nil, "", err
 		}
+		// An address may be blocked before anybody has signed in with it.
+		blocked, err := s.Blocked(c.Context(), email)
+		if err != nil {
+			return nil, "", err
+		}
+		if blocked {
+			who, _ = assume(cfg, email)
+			return who, "blocked, and nobody has signed in with it", nil
+		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, "", fmt.Errorf("open the store: %w", err)
 	}
-	made := &auth.Identity{Issuer: "explain", Subject: email, Email: email, EmailVerified: true}
+	who, assumed = assume(cfg, email)
+	return who, assumed, nil
+}
+
+// assume makes up an account, and says of what kind.
+func assume(cfg *config.Config, email string) (made *auth.Identity, assumed string) {
+	made = &auth.Identity{Issuer: "explain", Subject: email, Email: email, EmailVerified: true}
 	if cfg.Google == nil {
-		return made, "a verified address", nil
+		return made, "a verified address"
 	}
 	switch domain := auth.Domain(email); domain {
 	case "gmail.com", "googlemail.com":
-		return made, "a consumer account", nil
+		return made, "a consumer account"
 	default:
 		made.HostedDomain = domain
 		for _, d := range cfg.Allow.Domains {
@@ -123,7 +138,7 @@ func (p *program) account(c *cobra.Command, cfg *config.Config, email string) (w
 				made.HostedDomain = d.HostedDomain
 			}
 		}
-		return made, "an account of the Workspace " + made.HostedDomain, nil
+		return made, "an account of the Workspace " + made.HostedDomain
 	}
 }
 
