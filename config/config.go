@@ -109,6 +109,10 @@ type Config struct {
 	// stand in a file, named by store_file.
 	Store Store `yaml:"store,file" reload:"restart" default:"sqlite:loginwall.db"`
 
+	// What the store keeps, and for how long. The wall takes out the rest itself,
+	// every ten minutes; so does "loginwall store prune".
+	Keep Keep `yaml:"keep" reload:"restart"`
+
 	// The proxies in front of the wall, as addresses or CIDRs: only what they say
 	// about the client (X-Forwarded-For, -Host and -Proto) is believed, and only
 	// they may ask /_auth/verify and /_auth/forward. A range that holds
@@ -379,6 +383,19 @@ type Session struct {
 	// is empty without a KeyFile.
 	Key     Secret   `yaml:"-"`
 	OldKeys []Secret `yaml:"-"`
+}
+
+// Keep is what the store keeps. Users and blocks it keeps until somebody takes
+// them out, and what was revoked as long as that counts.
+type Keep struct {
+	// How long a session stays in the lists after it has expired.
+	Sessions time.Duration `yaml:"sessions" kind:"from_1s" default:"2160h"`
+
+	// How many events of each kind stay, the latest ones.
+	Events int `yaml:"events" default:"100000"`
+
+	// How many times that somebody was denied stay; strangers cause these.
+	Denied int `yaml:"denied" default:"10000"`
 }
 
 // Limits bound what a single request may cost.

@@ -37,6 +37,8 @@ func (d *decoder) set(v reflect.Value, kind, text string) (err error) {
 		}
 	case *time.Duration:
 		*p, err = parseDuration(kind, text)
+	case *int:
+		*p, err = parseCount(text)
 	case *Size:
 		*p, err = parseSize(text)
 	case *Secret:
@@ -237,6 +239,14 @@ func parseDuration(kind, text string) (time.Duration, error) {
 		return 0, fault{what: "would wait for ever", do: how}
 	}
 	return value, nil
+}
+
+func parseCount(text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 100 || n > 1_000_000_000 || strconv.Itoa(n) != text {
+		return 0, fault{what: "is not a number from 100 on", do: "as in 100000"}
+	}
+	return n, nil
 }
 
 var sizeText = regexp.MustCompile(`^([1-9][0-9]{0,8})(B|KiB|MiB|)$`)

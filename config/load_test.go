@@ -103,6 +103,7 @@ func TestSmallestFileHasTheDocumentedDefaults(t *testing.T) {
 			MaxAge: 7 * 24 * time.Hour, IdleTimeout: 24 * time.Hour, LoginTimeout: 10 * time.Minute, MaxFeedAge: 5 * time.Minute,
 		},
 		Store:     config.Store{Path: filepath.Join(c.Folder(), "loginwall.db")},
+		Keep:      config.Keep{Sessions: 90 * 24 * time.Hour, Events: 100_000, Denied: 10_000},
 		Listen:    ":8080",
 		OpsListen: "127.0.0.1:9470",
 		Limits:    config.Limits{HeaderBytes: 32 << 10},
@@ -162,6 +163,7 @@ session:
   key_file: /run/secrets/loginwall_key
   old_key_files: [/run/secrets/loginwall_old_key]
 store: sqlite:/var/lib/wall.sqlite
+keep: {sessions: 1h, events: 1000, denied: 100}
 trusted_proxies: [10.0.0.0/8, 192.168.1.1, "2001:db8::/32", "::ffff:10.1.2.0/120", "fc00::/7", unix]
 listen: unix:wall.sock
 tls: {cert_file: fullchain.pem, key_file: privkey.pem}
@@ -211,6 +213,7 @@ func TestEveryKey(t *testing.T) {
 			Key: auth.NewSecret("s3cr3t-of-loginwall_key"), OldKeys: []config.Secret{auth.NewSecret("s3cr3t-of-loginwall_old_key")},
 		},
 		Store: config.Store{Path: "/var/lib/wall.sqlite"},
+		Keep:  config.Keep{Sessions: time.Hour, Events: 1000, Denied: 100},
 		TrustedProxies: []config.Peer{
 			{Prefix: netip.MustParsePrefix("10.0.0.0/8")},
 			{Prefix: netip.MustParsePrefix("192.168.1.1/32")},

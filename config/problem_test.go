@@ -83,6 +83,10 @@ func TestProblems(t *testing.T) {
 8: tls.acme: no CA gives a certificate for 192.0.2.1 (public_url needs a name that the CA can look up)`},
 		{"a shared store without a key", smallestFile + "store: postgres://u:pw@db/wall\n", `
 1: session.key_file: missing (walls that share a store need the same key: openssl rand -base64 32)`},
+		{"what is kept", smallestFile + "keep: {sessions: 0s, events: 1e6, denied: 0100}\n", `
+8: keep.sessions: "0s" is too short (1s or more)
+8: keep.events: "1e6" is not a number from 100 on (as in 100000)
+8: keep.denied: "0100" is not a number from 100 on (as in 100000)`},
 		{"a shared store nowhere", smallestFile + "store: 'postgres:///'\n", `
 8: store: "postgres:///" names no server (as in postgres://user:password@host/database)`},
 		{"credentials", strings.Replace(smallestFile, "client_secret: s3cr3t-of-google", "client_secret_file: credential:google", 1) + "session: {key_file: credential:../key}\n", `

@@ -65,6 +65,8 @@ func openPostgres(ctx context.Context, text string, c Config) (*engine, error) {
 		there: func() error { return nil },
 		clock: `(EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT`,
 		again: again, isolation: sql.LevelReadCommitted,
+		snapshot: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+		renumber: "SELECT setval(pg_get_serial_sequence('events', 'id'), (SELECT COALESCE(MAX(id), 0) + 1 FROM events), FALSE)",
 	}
 	// One statement: the locks, then, while they are held, the time.
 	e.begin = `WITH held AS (UPDATE counters SET value = value WHERE name LIKE $1 RETURNING 1)

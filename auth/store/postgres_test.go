@@ -29,6 +29,7 @@ func TestPostgres(t *testing.T) {
 	t.Run("PgBouncer", func(t *testing.T) { storetest.Run(t, fresh(p.Bouncer(t))) })
 	t.Run("AtOnce", func(t *testing.T) { testPostgresAtOnce(t, p) })
 	t.Run("Refuses", func(t *testing.T) { testPostgresRefuses(t, p) })
+	t.Run("Copy", func(t *testing.T) { testCopy(t, p) })
 	t.Run("Errors", func(t *testing.T) { testPostgresErrors(t, p) })
 	t.Run("Failover", func(t *testing.T) { testPostgresFailover(t, p) }) // stops it, too
 }

@@ -12,8 +12,8 @@ import (
 const (
 	// Prune deletes between fewest and most rows at a time, as many as the disk
 	// manages within its share: a sign-in may be waiting.
-	fewestRows, mostRows = 10, 500
-	pruneShare           = 10 * time.Millisecond
+	fewestRows, mostRows = 10, 100
+	pruneShare           = 5 * time.Millisecond
 	// clockSlack is how long a revocation outlives what it revokes, for processes
 	// whose clocks run behind the store's.
 	clockSlack = time.Hour

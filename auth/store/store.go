@@ -89,6 +89,10 @@ type engine struct {
 	// epoch is an SQL expression, a text that changes when another server, or the
 	// same one restarted, answers: it may have forgotten the last it had said.
 	epoch string
+	// snapshot begins a transaction that only reads, all of it at one moment;
+	// renumber, where it is not empty, lets events number themselves behind those
+	// that were copied.
+	snapshot, renumber string
 	// again, where it is not nil, tells whether a transaction that failed did
 	// nothing, and may well succeed at the next try.
 	again func(error) bool

@@ -117,7 +117,7 @@ func (p *program) checkStore(ctx context.Context, cfg *config.Config, offline bo
 		}
 		return finding{what: "store", detail: "none yet; serve makes " + cfg.Store.Path}
 	}
-	s, err := store.Open(ctx, store.Config{URL: cfg.Store.URL(), Now: p.now})
+	s, err := store.Open(ctx, p.storeConfig(cfg))
 	if errors.Is(err, fs.ErrNotExist) {
 		return finding{what: "store", detail: "none yet; serve makes it in " + cfg.Store.String()}
 	}

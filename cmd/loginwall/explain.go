@@ -94,7 +94,7 @@ func (p *program) account(c *cobra.Command, cfg *config.Config, email string) (w
 	if err != nil {
 		return nil, "", fmt.Errorf("--user: %w", err)
 	}
-	s, err := store.Open(c.Context(), store.Config{URL: cfg.Store.URL(), Now: p.now})
+	s, err := store.Open(c.Context(), p.storeConfig(cfg))
 	if err == nil {
 		defer s.Close()
 		u, err := s.User(c.Context(), store.Who{Email: email})

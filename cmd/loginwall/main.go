@@ -91,7 +91,7 @@ func (p *program) command() (root *cobra.Command, started *bool) {
 	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml")
 	root.AddCommand(
 		p.serveCommand(), p.demoCommand(), p.checkCommand(), p.explainCommand(),
-		p.usersCommand(), p.sessionsCommand(), p.healthcheckCommand(), p.versionCommand(),
+		p.usersCommand(), p.sessionsCommand(), p.storeCommand(), p.healthcheckCommand(), p.versionCommand(),
 	)
 	return root, started
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/loginwall/loginwall/auth"
 	"github.com/loginwall/loginwall/auth/directory"
 	"github.com/loginwall/loginwall/auth/store"
+	"github.com/loginwall/loginwall/config"
 )
 
 // openStore opens the store that the configuration names, beside a wall that may
@@ -26,11 +27,20 @@ func (p *program) openStore(ctx context.Context) (*store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := store.Open(ctx, store.Config{URL: cfg.Store.URL(), Recorded: p.recorded(cfg), Now: p.now})
+	c := p.storeConfig(cfg)
+	c.Recorded = p.recorded(cfg)
+	s, err := store.Open(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
 	return s, nil
+}
+
+// storeConfig is what the file says of the store.
+func (p *program) storeConfig(cfg *config.Config) store.Config {
+	return store.Config{
+		URL: cfg.Store.URL(), KeepSessions: cfg.Keep.Sessions, KeepEvents: cfg.Keep.Events, KeepDenied: cfg.Keep.Denied, Now: p.now,
+	}
 }
 
 // operator is how the audit trail names who used the command line.

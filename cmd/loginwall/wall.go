@@ -91,9 +91,9 @@ func (p *program) newWall(ctx context.Context, cfg *config.Config) (_ *wall, err
 	if w.logins, err = login.NewMemory(); err != nil {
 		return nil, err
 	}
-	w.store, err = store.Open(ctx, store.Config{
-		URL: cfg.Store.URL(), Create: true, Log: w.log, Observe: w.storeCalled, Recorded: w.recorded, Now: p.now,
-	})
+	c := p.storeConfig(cfg)
+	c.Create, c.Log, c.Observe, c.Recorded = true, w.log, w.storeCalled, w.recorded
+	w.store, err = store.Open(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
