@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -115,7 +116,10 @@ func newRig(t testing.TB, app *url.URL, s setup) *rig {
 	t.Cleanup(func() { stop(); <-ran })
 
 	upstream := func(u *url.URL) *proxy.Upstream {
-		c := proxy.UpstreamConfig{URL: u, PassHost: true, ConnectTimeout: patience, Dialed: r.metrics.UpstreamDial, Now: now}
+		c := proxy.UpstreamConfig{
+			URL: u, Direct: os.Getenv("LOGINWALL_TEST_TRANSPORT") == "direct",
+			PassHost: true, ConnectTimeout: patience, Dialed: r.metrics.UpstreamDial, Now: now,
+		}
 		if s.upstream != nil {
 			s.upstream(&c)
 		}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/loginwall/loginwall/auth/page"
+	"github.com/loginwall/loginwall/proxy/direct"
 )
 
 const (
@@ -25,6 +27,9 @@ const (
 	// after 5 s): a request with a body that meets a connection which the upstream
 	// is just closing cannot be sent again, so such connections are not used.
 	idleConnTime = 4 * time.Second
+	// directConns bounds what direct opens to one upstream, and waitingRequests those
+	// that wait for one of them, for as long as a connection may take.
+	directConns, waitingRequests = 16 << 10, 4 << 10
 	// maxAnswerHeader bounds the header of an upstream's answer, in bytes.
 	maxAnswerHeader = 256 << 10
 	// maxInformational bounds the 1xx answers before the final one.
@@ -46,6 +51,8 @@ type UpstreamConfig struct {
 	// HTTP2 speaks HTTP/2 with prior knowledge (h2c) to an http URL. To an https URL
 	// the handshake decides.
 	HTTP2 bool
+	// Direct carries HTTP/1.1 without TLS by proxy/direct, where net/http would.
+	Direct bool
 	// PassHost sends the public host in Host; false sends the upstream's own.
 	PassHost bool
 	// RootCAs check an https upstream; nil means the system's.
@@ -68,6 +75,7 @@ type Upstream struct {
 	url       url.URL // scheme and host
 	host      string  // of the Host header; empty passes the public one
 	transport *http.Transport
+	direct    *direct.Transport // nil where transport carries everything
 	proxy     *httputil.ReverseProxy
 	// headerTimeout is kept by Live: a timer for each request costs more.
 	headerTimeout time.Duration
@@ -87,6 +95,11 @@ func NewUpstream(c UpstreamConfig) (*Upstream, error) {
 		return nil, errors.New("an upstream needs a clock")
 	}
 	up := &Upstream{url: url.URL{Scheme: u.Scheme, Host: u.Host}, transport: newTransport(c), headerTimeout: c.HeaderTimeout}
+	var carrier http.RoundTripper = up.transport
+	if c.Direct && u.Scheme == "http" && !c.HTTP2 {
+		up.direct = newDirect(c, up.transport)
+		carrier = up.direct
+	}
 	if !c.PassHost {
 		up.host = u.Host
 		if c.Socket != "" {
@@ -95,7 +108,7 @@ func NewUpstream(c UpstreamConfig) (*Upstream, error) {
 	}
 	up.proxy = &httputil.ReverseProxy{
 		Rewrite:        up.rewrite,
-		Transport:      up.transport,
+		Transport:      carrier,
 		ModifyResponse: modifyResponse,
 		ErrorHandler:   upstreamFailed,
 		BufferPool:     &buffers{},
@@ -107,7 +120,29 @@ func NewUpstream(c UpstreamConfig) (*Upstream, error) {
 }
 
 // Close gives up connections that nobody uses.
-func (u *Upstream) Close() { u.transport.CloseIdleConnections() }
+func (u *Upstream) Close() {
+	u.transport.CloseIdleConnections()
+	if u.direct != nil {
+		u.direct.CloseIdleConnections()
+	}
+}
+
+// newDirect makes what carries plain HTTP/1.1; the rest, WebSockets for one, goes
+// to t.
+func newDirect(c UpstreamConfig, t *http.Transport) *direct.Transport {
+	address := c.URL.Host
+	if c.URL.Port() == "" {
+		address = net.JoinHostPort(c.URL.Hostname(), "80")
+	}
+	return direct.New(direct.Config{
+		Dial:          func(ctx context.Context) (net.Conn, error) { return t.DialContext(ctx, "tcp", address) },
+		Fallback:      t,
+		HeaderBytes:   maxAnswerHeader,
+		IdleConns: idleConns, IdleTime: idleConnTime,
+		Conns: directConns, Waiting: waitingRequests, WaitTime: cmp.Or(c.ConnectTimeout, idleConnTime),
+		Now: c.Now,
+	})
+}
 
 func newTransport(c UpstreamConfig) *http.Transport {
 	dialer := &net.Dialer{Timeout: c.ConnectTimeout}
@@ -159,6 +194,8 @@ func failure(err error) (page.Problem, string) {
 	switch {
 	case errors.Is(err, errInformational), errors.Is(err, errSwitched):
 		return page.UpstreamBroken, "invalid"
+	case errors.Is(err, direct.ErrBusy):
+		return page.UpstreamSlow, "busy"
 	case dialing && slow:
 		return page.UpstreamSlow, "connect_timeout"
 	case dialing:

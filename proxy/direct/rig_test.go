@@ -1,0 +1,260 @@
+package direct_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/loginwall/loginwall/proxy/direct"
+)
+
+// patience is how long anything may take; nothing waits this long unless it fails.
+const patience = 10 * time.Second
+
+const headerBytes = 256 << 10
+
+// A carrier is one of the two that are compared.
+type carrier interface {
+	http.RoundTripper
+	CloseIdleConnections()
+}
+
+// carriers are net/http's Transport, as the wall has it, and ours.
+func carriers(timeout time.Duration, dial func(context.Context) (net.Conn, error), change func(*direct.Config)) (standard *http.Transport, ours *direct.Transport) {
+	standard = &http.Transport{
+		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+		DisableCompression: true, MaxIdleConnsPerHost: 1024, IdleConnTimeout: 4 * time.Second,
+		ResponseHeaderTimeout: timeout, MaxResponseHeaderBytes: headerBytes,
+		Protocols: new(http.Protocols),
+	}
+	standard.Protocols.SetHTTP1(true)
+	c := direct.Config{
+		Dial: dial, Fallback: refuse{}, HeaderTimeout: timeout, HeaderBytes: headerBytes, IdleConns: 1024, IdleTime: 4 * time.Second,
+		Conns: 1024, Waiting: 1024, WaitTime: patience, Now: time.Now,
+	}
+	if change != nil {
+		change(&c)
+	}
+	return standard, direct.New(c)
+}
+
+// refuse is the fallback where a test means the Transport itself.
+type refuse struct{}
+
+var errFellBack = errors.New("handed to the fallback")
+
+func (refuse) RoundTrip(*http.Request) (*http.Response, error) { return nil, errFellBack }
+
+// An upstream runs a script on each connection.
+type upstream struct {
+	dial func(context.Context) (net.Conn, error)
+
+	mu   sync.Mutex
+	seen []string // requests, each with the number of its connection in front
+}
+
+// A script plays the upstream's part on a connection, until it returns.
+type script func(*wire)
+
+// A wire is the upstream's end of a connection.
+type wire struct {
+	net.Conn
+	t      testing.TB
+	in     *bufio.Reader
+	number int // of the connection, from 1
+	up     *upstream
+}
+
+func newUpstream(t testing.TB, network string, play script) *upstream {
+	t.Helper()
+	address := "127.0.0.1:0"
+	if network == "unix" {
+		folder, err := os.MkdirTemp("", "direct") //nolint:usetesting // t.TempDir's are too long for a socket
+		must(t, err)
+		t.Cleanup(func() { os.RemoveAll(folder) })
+		address = filepath.Join(folder, "app")
+	}
+	l, err := new(net.ListenConfig).Listen(context.Background(), network, address)
+	must(t, err)
+	u := &upstream{dial: func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, l.Addr().String())
+	}}
+	var playing sync.WaitGroup
+	var mu sync.Mutex
+	var open []net.Conn
+	playing.Go(func() {
+		for number := 1; ; number++ {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			open = append(open, conn)
+			mu.Unlock()
+			playing.Go(func() {
+				defer conn.Close()
+				play(&wire{Conn: conn, t: t, in: bufio.NewReader(conn), number: number, up: u})
+			})
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		mu.Lock()
+		for _, conn := range open {
+			conn.Close()
+		}
+		mu.Unlock()
+		playing.Wait()
+	})
+	return u
+}
+
+// request reads one, notes it, and reports whether there was one that is whole.
+func (w *wire) request() bool {
+	req, err := http.ReadRequest(w.in)
+	if err != nil {
+		return false
+	}
+	body, err := io.ReadAll(req.Body)
+	w.note(req, string(body), err)
+	return err == nil
+}
+
+// head reads a request down to its body.
+func (w *wire) head() bool {
+	req, err := http.ReadRequest(w.in)
+	if err == nil {
+		w.note(req, "unread", nil)
+	}
+	return err == nil
+}
+
+func (w *wire) note(req *http.Request, body string, err error) {
+	var fields bytes.Buffer
+	_ = req.Header.Write(&fields)
+	w.up.mu.Lock()
+	defer w.up.mu.Unlock()
+	w.up.seen = append(w.up.seen, fmt.Sprintf("%s %s %s\n%slength %d %v\nbody %.60q (%d) %v\ntrailer %v", req.Method, req.RequestURI, req.Host,
+		strings.ReplaceAll(fields.String(), "\r", ""), req.ContentLength, req.TransferEncoding, body, len(body), err, req.Trailer))
+}
+
+func (w *wire) say(text string) {
+	_, _ = io.WriteString(w, text) // the other side may be gone, as some tests want
+}
+
+// gone waits for the other side to close.
+func (w *wire) gone() {
+	_ = w.SetReadDeadline(time.Now().Add(patience))
+	if _, err := io.Copy(io.Discard, w.in); errors.Is(err, os.ErrDeadlineExceeded) {
+		w.t.Error("the connection stays open")
+	}
+}
+
+// reset closes without a farewell.
+func (w *wire) reset() {
+	if tcp, ok := w.Conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	w.Close()
+}
+
+// An outcome is all that a client gets to see, and what the upstream saw.
+type outcome struct {
+	Status, Proto string
+	Code          int
+	Header        http.Header
+	Length        int64
+	Coding        []string
+	Body          string
+	BodyErr       string
+	Trailer       http.Header
+	Informational []string
+	Err           string
+	Close         bool
+}
+
+// kind is as much of an error as both have to agree on.
+func kind(err error) string {
+	var timeout interface{ Timeout() bool }
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, context.Canceled):
+		return "canceled"
+	case errors.Is(err, errCause):
+		return "cause"
+	case errors.Is(err, errBody):
+		return "request body"
+	case errors.Is(err, direct.ErrBusy):
+		return "busy"
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return "timeout"
+	}
+	return "failed"
+}
+
+var (
+	errCause = errors.New("the cause that was given")
+	errBody  = errors.New("the body cannot be read")
+)
+
+// carry sends a request and reads all of the answer.
+func carry(rt http.RoundTripper, req *http.Request) outcome {
+	var o outcome
+	var mu sync.Mutex // net/http may call the hook when it has returned
+	req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
+		Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
+			mu.Lock()
+			defer mu.Unlock()
+			delete(h, "Connection") // as below
+			o.Informational = append(o.Informational, fmt.Sprint(code, h))
+			return nil
+		},
+	}))
+	res, err := rt.RoundTrip(req)
+	mu.Lock()
+	defer mu.Unlock()
+	if o.Err = kind(err); err != nil {
+		return o
+	}
+	defer res.Body.Close()
+	o.Status, o.Proto, o.Code, o.Length, o.Coding, o.Close = res.Status, res.Proto, res.StatusCode, res.ContentLength, res.TransferEncoding, res.Close
+	o.Header = maps.Clone(res.Header)
+	// net/http takes the field away where it says close, and with it what else it
+	// says; a proxy has to know.
+	delete(o.Header, "Connection")
+	body, err := io.ReadAll(res.Body)
+	o.Body, o.BodyErr, o.Trailer = string(body), kind(err), maps.Clone(res.Trailer)
+	return o
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func get(ctx context.Context, method, path string, body io.Reader) *http.Request {
+	req, err := http.NewRequestWithContext(ctx, method, "http://app.test"+path, body)
+	if err != nil {
+		panic(err)
+	}
+	req.GetBody = nil // the server's requests have none
+	req.Header.Set("User-Agent", "test")
+	return req
+}
