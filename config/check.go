@@ -30,6 +30,9 @@ func (d *decoder) check(c *Config) {
 			d.warn("upstream_tls.ca_file", "is not used, since no upstream is https://", "")
 		}
 	}
+	if c.UpstreamTransport == TransportDirect && !slices.ContainsFunc(c.upstreams(), func(u keyedUpstream) bool { return u.Kind == UpstreamHTTP || u.Kind == UpstreamUnix }) {
+		d.warn("upstream_transport", "direct is not used, since no upstream is http:// or unix:", "")
+	}
 }
 
 // required reports a key that is not in the file, neither as itself nor as a

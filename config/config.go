@@ -65,6 +65,13 @@ type Config struct {
 	// an upstream of its own.
 	Upstream Upstream `yaml:"upstream" example:"http://127.0.0.1:3000"`
 
+	// What carries requests to http:// and unix: upstreams: standard, which is Go's
+	// net/http, or direct, the wall's own. direct takes less processor time, refuses
+	// broken answers that standard lets pass, and never gives one person what an app
+	// sent behind the answer to another. WebSockets, https:// and h2c:// always go by
+	// standard.
+	UpstreamTransport UpstreamTransport `yaml:"upstream_transport" default:"standard"`
+
 	// How certificates of https:// upstreams are checked.
 	UpstreamTLS UpstreamTLS `yaml:"upstream_tls"`
 
@@ -214,6 +221,15 @@ type OIDC struct {
 	// CAs is what CAFile holds; nil without one.
 	CAs *x509.CertPool `yaml:"-"`
 }
+
+// An UpstreamTransport is what carries requests to upstreams without TLS.
+type UpstreamTransport string
+
+// The transports.
+const (
+	TransportStandard UpstreamTransport = "standard" // net/http's
+	TransportDirect   UpstreamTransport = "direct"   // proxy/direct
+)
 
 // UpstreamTLS says which certificates of upstreams are trusted.
 type UpstreamTLS struct {

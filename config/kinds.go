@@ -57,6 +57,8 @@ func (d *decoder) set(v reflect.Value, kind, text string) (err error) {
 		*p, err = parseLevel(text)
 	case *Access:
 		*p, err = oneOf(text, Public, Allowed, Admins, Nobody)
+	case *UpstreamTransport:
+		*p, err = oneOf(text, TransportStandard, TransportDirect)
 	case *LogFormat:
 		*p, err = oneOf(text, LogAuto, LogJSON, LogText)
 	default:

@@ -92,6 +92,9 @@ func TestSmallestFileHasTheDocumentedDefaults(t *testing.T) {
 		PublicURL: &url.URL{Scheme: "https", Host: "tool.example.com"},
 		Upstream:  config.Upstream{Kind: config.UpstreamHTTP, Host: "127.0.0.1:3000"},
 		PassHost:  true,
+
+		UpstreamTransport: config.TransportStandard,
+
 		Google: &config.Google{
 			ClientID:     "1234-abc.apps.googleusercontent.com",
 			ClientSecret: auth.NewSecret("s3cr3t-of-google"),
@@ -127,6 +130,7 @@ public_url: https://Tool.Example.com:8443
 upstream: none
 upstream_tls: {ca_file: upstream-ca.pem}
 pass_host: false
+upstream_transport: direct
 oidc:
   issuer: https://login.example.com/realms/one
   client_id: "0123"
@@ -181,8 +185,11 @@ func TestEveryKey(t *testing.T) {
 		t.Fatal("the certificates were not read")
 	}
 	plain(t, c, &config.Config{
-		PublicURL:   &url.URL{Scheme: "https", Host: "tool.example.com:8443"},
-		Upstream:    config.Upstream{Kind: config.UpstreamNone},
+		PublicURL: &url.URL{Scheme: "https", Host: "tool.example.com:8443"},
+		Upstream:  config.Upstream{Kind: config.UpstreamNone},
+
+		UpstreamTransport: config.TransportDirect,
+
 		UpstreamTLS: config.UpstreamTLS{CAFile: filepath.Join(folder, "upstream-ca.pem"), CAs: c.UpstreamTLS.CAs},
 		OIDC: &config.OIDC{
 			Issuer: "https://login.example.com/realms/one", ClientID: "0123",

@@ -292,7 +292,7 @@ func (w *wall) upstream(cfg *config.Config, u config.Upstream) (*proxy.Upstream,
 		return nil, nil //nolint:nilnil // absence is what the file says
 	}
 	return proxy.NewUpstream(proxy.UpstreamConfig{
-		URL: u.URL(), Socket: u.Path, HTTP2: u.Kind == config.UpstreamH2C, PassHost: cfg.PassHost, RootCAs: cfg.UpstreamTLS.CAs,
+		URL: u.URL(), Socket: u.Path, HTTP2: u.Kind == config.UpstreamH2C, Direct: cfg.UpstreamTransport == config.TransportDirect, PassHost: cfg.PassHost, RootCAs: cfg.UpstreamTLS.CAs,
 		ConnectTimeout: cfg.Timeouts.Connect, HeaderTimeout: cfg.Timeouts.ResponseHeader, Dialed: w.metrics.UpstreamDial, Now: w.program.now,
 	})
 }

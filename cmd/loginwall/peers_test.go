@@ -167,7 +167,7 @@ func newStanding(t *testing.T) *standing {
 // configure writes the configuration: config, with an address to listen on.
 func (s *standing) configure(config string) {
 	s.t.Helper()
-	text := "public_url: " + s.url + "\nlisten: " + s.address + "\nops_listen: \"off\"\n" + config
+	text := carriedBy("public_url: " + s.url + "\nlisten: " + s.address + "\nops_listen: \"off\"\n" + config)
 	check(s.t, os.WriteFile(s.file, []byte(text), 0o600))
 }
 

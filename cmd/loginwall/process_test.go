@@ -30,7 +30,7 @@ func (r *rig) write(t *testing.T, config string) (file string) {
 
 func (r *rig) writeTo(t *testing.T, file, config string) string {
 	t.Helper()
-	text := os.Expand(config, func(name string) string { return r.vars()[name] })
+	text := carriedBy(os.Expand(config, func(name string) string { return r.vars()[name] }))
 	r.oracle.configured(t, text)
 	check(t, os.WriteFile(file, []byte(text), 0o600))
 	return file

@@ -151,6 +151,16 @@ allow:
   domains: [example.com]
 `
 
+// carriedBy adds to a configuration the transport that LOGINWALL_TEST_TRANSPORT
+// names, so that the whole suite can be run with each.
+func carriedBy(config string) string {
+	transport := os.Getenv("LOGINWALL_TEST_TRANSPORT")
+	if transport == "" || strings.Contains(config, "upstream_transport:") {
+		return config
+	}
+	return config + "\nupstream_transport: " + transport + "\n"
+}
+
 // startWall runs the real binary, with this configuration, for the time of a Go
 // test. publicURL may be empty, for the address that the wall listens on. When the
 // test is over the wall must end well, have kept nothing, and have said no secret.
@@ -170,7 +180,7 @@ func startWallWith(t *testing.T, publicURL, config string, prepare func(r *rig, 
 		r.publicURL = publicURL
 	}
 	r.folder = t.TempDir()
-	text := os.Expand(config, func(name string) string { return r.vars()[name] })
+	text := carriedBy(os.Expand(config, func(name string) string { return r.vars()[name] }))
 	r.oracle.configured(t, text)
 	file := filepath.Join(r.folder, "wall.yaml")
 	check(t, os.WriteFile(file, []byte(text), 0o600))

@@ -103,6 +103,7 @@ func (r *rig) config(ts *testscript.TestScript, _ bool, args []string) {
 			}
 			return ts.Getenv(v)
 		})
+		text = carriedBy(text)
 		r.oracle.configured(ts, text)
 		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(text), 0o600))
 	}

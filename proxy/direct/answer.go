@@ -135,7 +135,7 @@ func (a *answer) readHeader(req *http.Request) error {
 		}
 		// It has no body, so what says that it has may mean that one follows.
 		if length, err := contentLength(r.Header); err != nil || length > 0 || r.Header["Transfer-Encoding"] != nil {
-			return malformed("informational answer", r.Status)
+			return malformed("informational answer")
 		}
 		if trace := httptrace.ContextClientTrace(a.ctx); trace != nil && trace.Got1xxResponse != nil {
 			if err := trace.Got1xxResponse(r.StatusCode, textproto.MIMEHeader(r.Header)); err != nil {
@@ -152,17 +152,17 @@ func parseHead(head string, r *http.Response) (err error) {
 	line = strings.TrimSuffix(line, "\r")
 	const status = len("HTTP/1.1 ")
 	if len(line) < status+3 || line[7] != '0' && line[7] != '1' || line[8] != ' ' || len(line) > status+3 && line[status+3] != ' ' || !isValue(line) {
-		return malformed("status line", line)
+		return malformed("status line")
 	}
 	for _, digit := range []byte(line[status : status+3]) {
 		if digit < '0' || digit > '9' {
-			return malformed("status line", line)
+			return malformed("status line")
 		}
 	}
 	r.Proto, r.ProtoMajor, r.ProtoMinor = line[:status-1], 1, int(line[7]-'0')
 	r.Status = line[status:]
 	if r.StatusCode, err = strconv.Atoi(line[status : status+3]); err != nil || r.StatusCode < 100 {
-		return malformed("status line", line)
+		return malformed("status line")
 	}
 	r.Header, err = parseFields(fields)
 	if pragma := r.Header["Pragma"]; pragma != nil && pragma[0] == "no-cache" && r.Header["Cache-Control"] == nil {
@@ -183,7 +183,7 @@ func parseFields(text string) (http.Header, error) {
 		text = rest
 		name, value, ok := strings.Cut(strings.TrimSuffix(line, "\r"), ":")
 		if !ok || !isName(name) || !isValue(value) {
-			return nil, malformed("field", name)
+			return nil, malformed("field")
 		}
 		name, value = textproto.CanonicalMIMEHeaderKey(name), strings.Trim(value, " \t")
 		if before := header[name]; before != nil {
@@ -207,7 +207,7 @@ func (a *answer) frame(req *http.Request) error {
 	}
 	if chunked {
 		if len(coding) != 1 || !isToken(coding[0], "chunked") || length >= 0 || r.ProtoMinor == 0 {
-			return malformed("Transfer-Encoding", strings.Join(coding, ", "))
+			return malformed("Transfer-Encoding")
 		}
 		delete(r.Header, "Transfer-Encoding")
 		r.TransferEncoding = coding
@@ -252,12 +252,12 @@ func contentLength(h http.Header) (int64, error) {
 	}
 	for _, value := range values[1:] {
 		if value != values[0] {
-			return 0, malformed("Content-Length", strings.Join(values, ", "))
+			return 0, malformed("Content-Length")
 		}
 	}
 	n, err := strconv.ParseUint(values[0], 10, 63) // which takes no sign
 	if err != nil {
-		return 0, malformed("Content-Length", values[0])
+		return 0, malformed("Content-Length")
 	}
 	h["Content-Length"] = values[:1:1]
 	return int64(n), nil
@@ -272,7 +272,7 @@ func (a *answer) announceTrailers() error {
 				continue
 			}
 			if isFraming(name) {
-				return malformed("Trailer", name)
+				return malformed("Trailer")
 			}
 			if r.Trailer == nil {
 				r.Trailer = make(http.Header)

@@ -69,7 +69,7 @@ func (a *answer) readChunks(p []byte) (n int, err error) {
 func (a *answer) nextChunk() error {
 	if a.inside {
 		if line, err := a.c.line(); err != nil || len(line) > 0 {
-			return errors.Join(malformed("chunk", ""), err)
+			return errors.Join(malformed("chunk"), err)
 		}
 		a.inside = false
 	}
@@ -87,12 +87,12 @@ func (a *answer) nextChunk() error {
 	size = bytes.TrimRight(size, " \t")
 	n, err := strconv.ParseUint(string(size), 16, 63)
 	if err != nil || len(size) > 16 || !isValue(string(extension)) {
-		return malformed("chunk", string(line))
+		return malformed("chunk")
 	}
 	// A byte at a time is a stream; a page of extensions at a time is an attack.
 	a.excess = max(0, a.excess+int64(len(line))-16-2*min(int64(n), math.MaxInt64/4))
 	if a.excess > maxExcess {
-		return malformed("chunk", "more extensions than data")
+		return malformed("chunk")
 	}
 	a.left, a.inside, a.last = int64(n), n > 0, n == 0
 	return nil
@@ -115,11 +115,11 @@ func (a *answer) readTrailers() error {
 	}
 	fields, err := parseFields(text)
 	if err != nil || strings.Count(text, "\n") != strings.Count(text, "\r\n") {
-		return errors.Join(malformed("trailer", ""), err)
+		return errors.Join(malformed("trailer"), err)
 	}
 	for name := range fields {
 		if isFraming(name) {
-			return malformed("trailer", name)
+			return malformed("trailer")
 		}
 	}
 	if a.response.Trailer == nil {

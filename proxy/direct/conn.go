@@ -139,7 +139,7 @@ func (c *conn) section(prefix string, limit int) (string, error) {
 	for seen := 0; ; {
 		b := c.buf[c.r:c.w]
 		if n := min(len(b), len(prefix)); string(b[:n]) != prefix[:n] {
-			return "", malformed("status line", "")
+			return "", malformed("status line")
 		}
 		end := 0
 		for end == 0 {
@@ -186,7 +186,7 @@ func (c *conn) line() ([]byte, error) {
 			c.r += i + 1
 			return b[:i-1], nil
 		case i >= 0 || len(b) > maxTrailer:
-			return nil, malformed("chunk", "")
+			return nil, malformed("chunk")
 		}
 		if err := c.fill(); err != nil {
 			return nil, unexpected(err)
@@ -194,13 +194,10 @@ func (c *conn) line() ([]byte, error) {
 	}
 }
 
-// malformed says what an upstream got wrong. What it sent is quoted as far as it
-// helps, and no further.
-func malformed(what, got string) error {
-	if got == "" {
-		return fmt.Errorf("the upstream's answer has a malformed %s", what)
-	}
-	return fmt.Errorf("the upstream's answer has a malformed %s: %q", what, got[:min(len(got), 80)])
+// malformed says what an upstream got wrong, and quotes nothing of it: it goes to
+// the log, and may be anybody's.
+func malformed(what string) error {
+	return fmt.Errorf("the upstream's answer has a malformed %s", what)
 }
 
 func hasToken(values []string, token string) bool {
