@@ -135,10 +135,10 @@ func newDirect(c UpstreamConfig, t *http.Transport) *direct.Transport {
 		address = net.JoinHostPort(c.URL.Hostname(), "80")
 	}
 	return direct.New(direct.Config{
-		Dial:          func(ctx context.Context) (net.Conn, error) { return t.DialContext(ctx, "tcp", address) },
-		Fallback:      t,
-		HeaderBytes:   maxAnswerHeader,
-		IdleConns: idleConns, IdleTime: idleConnTime,
+		Dial:        func(ctx context.Context) (net.Conn, error) { return t.DialContext(ctx, "tcp", address) },
+		Fallback:    t,
+		HeaderBytes: maxAnswerHeader,
+		IdleConns:   idleConns, IdleTime: idleConnTime,
 		Conns: directConns, Waiting: waitingRequests, WaitTime: cmp.Or(c.ConnectTimeout, idleConnTime),
 		Now: c.Now,
 	})

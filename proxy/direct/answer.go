@@ -34,7 +34,6 @@ type answer struct {
 // ends. A connection on which that has begun is never used again.
 func (c *conn) begin(req *http.Request) *answer {
 	c.heard = false
-	c.due.Store(0)
 	a := &answer{c: c, ctx: req.Context()}
 	a.parts.Store(1)
 	a.stop = context.AfterFunc(a.ctx, c.cancel)
@@ -52,13 +51,10 @@ func (a *answer) exchange(req *http.Request, head []byte) (repeatable bool, err 
 	switch {
 	case writing != nil: // perhaps it was answered all the same
 		a.broken.Store(true)
-		a.c.startTimeout()
 	case hasBody(req):
 		a.upload = newUpload(req)
 		a.parts.Store(2)
 		go a.upload.send(a)
-	default:
-		a.c.startTimeout()
 	}
 	if err = a.readHeader(req); err == nil {
 		if a.upload == nil {
@@ -75,7 +71,7 @@ func (a *answer) exchange(req *http.Request, head []byte) (repeatable bool, err 
 	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
 		repeatable = !hasBody(req)
 	}
-	return !a.c.heard && !errors.Is(err, errSlow) && (repeatable || sent == 0), a.why(err)
+	return !a.c.heard && (repeatable || sent == 0), a.why(err)
 }
 
 // why finds what an error of the connection came from.
@@ -125,7 +121,6 @@ func (a *answer) readHeader(req *http.Request) error {
 		case err != nil:
 			return err
 		case r.StatusCode >= http.StatusOK:
-			a.c.due.Store(headerCame)
 			r.Request = req
 			return a.frame(req)
 		case r.StatusCode == http.StatusSwitchingProtocols:

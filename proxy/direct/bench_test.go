@@ -48,7 +48,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 				}
 			}
 		})
-		standard, ours := carriers(patience, up.dial, nil)
+		standard, ours := carriers(up.dial, nil)
 		for _, rt := range []carrier{standard, ours} {
 			name := bench.name + "/ours"
 			if rt == carrier(standard) {

@@ -5,17 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
 
-var (
-	errSlow     = fmt.Errorf("the upstream's answer did not begin: %w", os.ErrDeadlineExceeded)
-	errTooLarge = errors.New("the header of the upstream's answer is too large")
-)
+var errTooLarge = errors.New("the header of the upstream's answer is too large")
 
 // A conn is a connection with what was read ahead on it. One request at a time has
 // it.
@@ -32,12 +27,7 @@ type conn struct {
 	used   bool // it has carried a whole exchange
 	// idleSince is when that ended, by the Transport's clock.
 	idleSince time.Duration
-	// due is when the answer's header must be there, by the same clock; zero while
-	// the request is being sent, and headerCame once it is there.
-	due atomic.Int64
 }
-
-const headerCame = -1
 
 // rest makes an unused connection of one whose exchange is over, and reports
 // whether it can be: it had nothing to say beyond its answer.
@@ -64,37 +54,11 @@ func (c *conn) isClean() bool {
 	return c.raw.Control(c.look) == nil && c.silent
 }
 
-// read is Read under the deadline for the header. Setting a connection's deadline
-// is dear, and clearing it again for the body as well; so the deadline stands
-// there all the time, never later than due, and who runs into it looks whether it
-// was meant.
+// read is Read that notes whether the upstream has said anything.
 func (c *conn) read(p []byte) (int, error) {
-	for {
-		n, err := c.Conn.Read(p)
-		switch {
-		case n > 0:
-			c.heard = true
-			return n, nil
-		case !errors.Is(err, os.ErrDeadlineExceeded):
-			return 0, err
-		}
-		wait := c.t.config.HeaderTimeout
-		if due := time.Duration(c.due.Load()); due > 0 {
-			if wait = due - c.t.clock(); wait <= 0 {
-				return 0, errSlow
-			}
-		}
-		if err := c.SetReadDeadline(c.t.config.Now().Add(wait)); err != nil {
-			return 0, err
-		}
-	}
-}
-
-// startTimeout begins to count the time for the header, if it has not come.
-func (c *conn) startTimeout() {
-	if wait := c.t.config.HeaderTimeout; wait > 0 {
-		c.due.CompareAndSwap(0, int64(c.t.clock()+wait))
-	}
+	n, err := c.Conn.Read(p)
+	c.heard = c.heard || n > 0
+	return n, err
 }
 
 func (c *conn) buffered() int { return c.w - c.r }

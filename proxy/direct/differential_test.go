@@ -1,6 +1,7 @@
 package direct_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -325,7 +326,8 @@ func differences() []difference {
 		difference{name: "no answer to a body", method: "POST", prepare: body("hello", 5), timeout: deadline, play: func(w *wire) bool { w.gone(); return false }},
 		difference{name: "half a header", timeout: deadline, play: func(w *wire) bool { w.say("HTTP/1.1 200 OK\r\nA: "); w.gone(); return false }},
 		difference{name: "informational alone", timeout: deadline, play: func(w *wire) bool { w.say("HTTP/1.1 103 Early Hints\r\n\r\n"); w.gone(); return false }},
-		difference{name: "a slow body", timeout: deadline, play: func(w *wire) bool {
+		difference{name: "half a body", timeout: deadline, play: func(w *wire) bool { w.say(head("Content-Length: 9\r\n", "half")); w.gone(); return false }},
+		difference{name: "a slow body", play: func(w *wire) bool {
 			w.say(head("Content-Length: 3\r\n", "a"))
 			<-time.After(2 * deadline) // what is slow takes time
 			w.say("b")
@@ -333,7 +335,7 @@ func differences() []difference {
 			w.say("c")
 			return true
 		}},
-		difference{name: "a slow request", method: "POST", timeout: deadline, prepare: func(r *http.Request) {
+		difference{name: "a slow request", method: "POST", prepare: func(r *http.Request) {
 			in, out := io.Pipe()
 			r.Body, r.ContentLength = in, -1
 			go func() {
@@ -390,12 +392,18 @@ func TestDifferences(t *testing.T) {
 			var sides [2]side
 			for i := range sides {
 				up := newUpstream(t, max(d.network, "tcp"), d.script)
-				standard, ours := carriers(d.timeout, up.dial, nil)
+				standard, ours := carriers(up.dial, nil)
 				rt := carrier(standard)
 				if i == 1 {
 					rt = ours
 				}
-				req := get(t.Context(), max(d.method, "GET"), "/first", nil)
+				ctx := t.Context()
+				if d.timeout > 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, d.timeout)
+					defer cancel()
+				}
+				req := get(ctx, max(d.method, "GET"), "/first", nil)
 				if d.prepare != nil {
 					d.prepare(req)
 				}

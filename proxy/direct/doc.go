@@ -16,7 +16,7 @@
 //	 ▲         │yes            ▲
 //	 │       sending ──────────┤ not all was written, or the body could not be read
 //	 │         │               │
-//	 │       waiting ──────────┤ no answer in time, too much of it, or none that is one
+//	 │       waiting ──────────┤ too much of an answer, or none that is one
 //	 │         │               │
 //	 │       reading ──────────┤ it broke off, was given up, or says that it is the last
 //	 │         │               │
@@ -63,5 +63,5 @@
 //
 // Heads, trailers, extensions of chunks and informational answers are bounded, and
 // so are the connections, the idle ones among them, and who waits for one and how
-// long. A body has no limit and no timeout here.
+// long. Time is the request's context's: what is canceled, at any point, ends.
 package direct

@@ -77,7 +77,7 @@ func comparison(f *testing.F) func(*testing.T, []byte, bool) {
 			}
 		}
 	})
-	standard, ours := carriers(patience, up.dial, nil)
+	standard, ours := carriers(up.dial, nil)
 	return func(t *testing.T, answer []byte, toHead bool) {
 		method := http.MethodGet
 		if toHead {

@@ -212,7 +212,6 @@ func (u *upload) send(a *answer) {
 	if written != nil {
 		a.broken.Store(true)
 	}
-	c.startTimeout()
 	a.part(read == nil)
 }
 

@@ -34,16 +34,16 @@ type carrier interface {
 }
 
 // carriers are net/http's Transport, as the wall has it, and ours.
-func carriers(timeout time.Duration, dial func(context.Context) (net.Conn, error), change func(*direct.Config)) (standard *http.Transport, ours *direct.Transport) {
+func carriers(dial func(context.Context) (net.Conn, error), change func(*direct.Config)) (standard *http.Transport, ours *direct.Transport) {
 	standard = &http.Transport{
 		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
 		DisableCompression: true, MaxIdleConnsPerHost: 1024, IdleConnTimeout: 4 * time.Second,
-		ResponseHeaderTimeout: timeout, MaxResponseHeaderBytes: headerBytes,
-		Protocols: new(http.Protocols),
+		MaxResponseHeaderBytes: headerBytes,
+		Protocols:              new(http.Protocols),
 	}
 	standard.Protocols.SetHTTP1(true)
 	c := direct.Config{
-		Dial: dial, Fallback: refuse{}, HeaderTimeout: timeout, HeaderBytes: headerBytes, IdleConns: 1024, IdleTime: 4 * time.Second,
+		Dial: dial, Fallback: refuse{}, HeaderBytes: headerBytes, IdleConns: 1024, IdleTime: 4 * time.Second,
 		Conns: 1024, Waiting: 1024, WaitTime: patience, Now: time.Now,
 	}
 	if change != nil {

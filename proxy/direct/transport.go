@@ -32,13 +32,11 @@ var ErrBusy = errors.New("all connections to the upstream are in use")
 
 // A Config says how an upstream is reached, and how much of it there may be.
 type Config struct {
-	// Dial makes a connection, for as long as the context lives.
+	// Dial makes a connection, unless the context ends before. How long it may take,
+	// and an answer, is for the request's context to say.
 	Dial func(context.Context) (net.Conn, error)
 	// Fallback carries the requests that a Transport does not.
 	Fallback http.RoundTripper
-	// HeaderTimeout is for the header of the answer, once the whole request was
-	// sent; zero waits for ever.
-	HeaderTimeout time.Duration
 	// HeaderBytes bounds the header of an answer.
 	HeaderBytes int
 	// IdleConns and IdleTime bound how many connections are kept for reuse, and for
@@ -163,9 +161,6 @@ func (t *Transport) dial(ctx context.Context) (*conn, error) {
 	if s, ok := inner.(syscall.Conn); ok {
 		c.raw, _ = s.SyscallConn()
 		c.look = c.lookAt
-	}
-	if t.config.HeaderTimeout > 0 {
-		_ = inner.SetReadDeadline(t.config.Now().Add(t.config.HeaderTimeout)) // fails when closed, as reading will
 	}
 	return c, nil
 }

@@ -24,7 +24,7 @@ func both(t *testing.T, test func(t *testing.T, start func(up *upstream) http.Ro
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test(t, func(up *upstream) http.RoundTripper {
-				standard, ours := carriers(0, up.dial, nil)
+				standard, ours := carriers(up.dial, nil)
 				if i == 0 {
 					t.Cleanup(standard.CloseIdleConnections)
 					return standard
@@ -131,7 +131,7 @@ func TestCancelBeforeAndWhileDialing(t *testing.T) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
-	_, ours := carriers(0, dial, nil)
+	_, ours := carriers(dial, nil)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	go func() { <-dialing; cancel(errCause) }()
 	if _, err := ours.RoundTrip(get(ctx, "GET", "/", nil)); !errors.Is(err, errCause) {
@@ -299,7 +299,7 @@ func TestNoThirdTry(t *testing.T) {
 			w.request()
 		}
 	})
-	_, ours := carriers(0, up.dial, nil)
+	_, ours := carriers(up.dial, nil)
 	if first := carry(ours, get(t.Context(), "GET", "/", nil)); first.Body != "ok" {
 		t.Fatalf("%+v", first)
 	}
@@ -336,7 +336,7 @@ func TestIdleConnectionsAreLookedAt(t *testing.T) {
 					w.gone()
 				}
 			})
-			_, ours := carriers(0, up.dial, nil)
+			_, ours := carriers(up.dial, nil)
 			// Three at a time, so that there are three.
 			var opened []*http.Response
 			for range 3 {
@@ -395,7 +395,7 @@ func TestSMG056AnAnswerForSomebodyElse(t *testing.T) {
 			}
 		}
 	})
-	_, ours := carriers(0, up.dial, nil)
+	_, ours := carriers(up.dial, nil)
 	var clients sync.WaitGroup
 	for client := range 16 {
 		clients.Go(func() {
@@ -429,7 +429,7 @@ func TestLimits(t *testing.T) {
 			w.say(fmt.Sprintf(second, w.number))
 		}
 	})
-	_, ours := carriers(0, up.dial, func(c *direct.Config) { c.Conns, c.Waiting, c.IdleConns = 2, 2, 1 })
+	_, ours := carriers(up.dial, func(c *direct.Config) { c.Conns, c.Waiting, c.IdleConns = 2, 2, 1 })
 	done := make(chan outcome, 10)
 	ask := func(ctx context.Context) { done <- carry(ours, get(ctx, "GET", "/", nil)) }
 	await := func(open, waiting int) {
@@ -475,7 +475,7 @@ func TestLimits(t *testing.T) {
 func TestWaitingEnds(t *testing.T) {
 	t.Parallel()
 	up := newUpstream(t, "tcp", func(w *wire) { w.request(); w.gone() })
-	_, ours := carriers(0, up.dial, func(c *direct.Config) { c.Conns, c.Waiting, c.WaitTime = 1, 1, 50*time.Millisecond })
+	_, ours := carriers(up.dial, func(c *direct.Config) { c.Conns, c.Waiting, c.WaitTime = 1, 1, 50*time.Millisecond })
 	ctx, cancel := context.WithCancel(t.Context())
 	held := make(chan outcome)
 	go func() { held <- carry(ours, get(ctx, "GET", "/", nil)) }()
@@ -508,7 +508,7 @@ func TestIdleTime(t *testing.T) {
 		}
 		closed <- w.number
 	})
-	_, ours := carriers(0, up.dial, func(c *direct.Config) { c.IdleTime = 50 * time.Millisecond })
+	_, ours := carriers(up.dial, func(c *direct.Config) { c.IdleTime = 50 * time.Millisecond })
 	a, err := ours.RoundTrip(get(t.Context(), "GET", "/", nil))
 	must(t, err)
 	b, err := ours.RoundTrip(get(t.Context(), "GET", "/", nil))
@@ -535,7 +535,7 @@ func TestIdleTime(t *testing.T) {
 func TestFallback(t *testing.T) {
 	t.Parallel()
 	up := newUpstream(t, "tcp", func(w *wire) { w.request() })
-	_, ours := carriers(0, up.dial, nil)
+	_, ours := carriers(up.dial, nil)
 	for name, prepare := range map[string]func(*http.Request){
 		"https":          func(r *http.Request) { r.URL.Scheme = "https" },
 		"CONNECT":        func(r *http.Request) { r.Method = "CONNECT" },
