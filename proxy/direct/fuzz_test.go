@@ -78,6 +78,10 @@ func comparison(f *testing.F) func(*testing.T, []byte, bool) {
 		}
 	})
 	standard, ours := carriers(up.dial, nil)
+	f.Cleanup(func() {
+		standard.CloseIdleConnections()
+		ours.CloseIdleConnections()
+	})
 	return func(t *testing.T, answer []byte, toHead bool) {
 		method := http.MethodGet
 		if toHead {
