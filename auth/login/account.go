@@ -16,7 +16,7 @@ func (h *Handler) me(w http.ResponseWriter, r *http.Request, c auth.Client) {
 		h.fail(w, r, c, "look the session up", page.Target{}, err)
 		return
 	}
-	h.dropStale(w, d)
+	h.dropStale(w, r, d)
 	var view page.View
 	switch d.Verdict() {
 	case policy.Challenge:

@@ -26,6 +26,7 @@ const (
 	maxDeletions = 20
 
 	attemptVersion = 2
+	attemptMark    = "-a-"
 	idLength       = 8 // characters of the state that name the attempt's cookie
 	randomBytes    = 32
 )
@@ -71,9 +72,9 @@ func (a *attempt) matches(state string) bool {
 	return subtle.ConstantTimeCompare([]byte(text(a.state)), []byte(state)) == 1
 }
 
-func (a *attempt) request() oidc.Attempt {
+func (a *attempt) request(h hint) oidc.Attempt {
 	return oidc.Attempt{
-		State: text(a.state), Nonce: text(a.nonce), Verifier: text(a.verifier),
+		State: text(a.state) + hintMark + h.String(), Nonce: text(a.nonce), Verifier: text(a.verifier),
 		SelectAccount: a.kind == choose, Again: a.kind == again,
 	}
 }
@@ -117,7 +118,7 @@ func decodeAttempt(b []byte) (attempt, error) {
 // tabs do not collide.
 type attempts struct {
 	box    *seal.Box
-	prefix string // the session cookie's name and "-a-"
+	prefix string // the session cookie's name and attemptMark
 	now    func() time.Time
 	// cookie writes a Set-Cookie line with the session cookie's attributes.
 	cookie func(name, value string, lifetime time.Duration) string

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/loginwall/loginwall/auth"
@@ -38,7 +39,7 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request, c auth.Client
 		return
 	}
 	if !found || a.issuer != h.Issuer || !h.Memory.spent.use(answer.state, a.expires, h.Now()) {
-		h.unknownAttempt(w, r, c, answer.state)
+		h.unknownAttempt(w, r, c, answer)
 		return
 	}
 	h.attempts.clear(w, &a)
@@ -60,7 +61,7 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request, c auth.Client
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), exchangeTimeout)
 	defer cancel()
-	who, err := h.Provider.Exchange(ctx, a.request(), answer.code)
+	who, err := h.Provider.Exchange(ctx, a.request(hint{}), answer.code)
 	if err != nil {
 		h.Memory.failures.add(c.Address, h.Now())
 		h.fail(w, r, c, "exchange the code", target, err)
@@ -102,6 +103,7 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request, c auth.Client, w
 	// Only one line may set the session's cookie: the deletion above gives way.
 	w.Header()["Set-Cookie"] = withoutDeletion(w.Header()["Set-Cookie"], h.Sessions.ClearCookie())
 	w.Header().Add("Set-Cookie", cookie)
+	h.attempts.setRounds(w, h.attempts.rounds(r)+1)
 	h.Pages.Redirect(w, r, c.RequestID, http.StatusSeeOther, h.Pages.Local(target), page.LabelPage)
 }
 
@@ -138,19 +140,27 @@ func (h *Handler) record(ctx context.Context, c auth.Client, e auth.Event) {
 // unknownAttempt answers a callback that no attempt of this browser belongs to.
 // One that has served before is most likely the Back button: somebody who is
 // signed in goes on, with the session as it was.
-func (h *Handler) unknownAttempt(w http.ResponseWriter, r *http.Request, c auth.Client, state string) {
-	used := h.Memory.spent.has(state)
+func (h *Handler) unknownAttempt(w http.ResponseWriter, r *http.Request, c auth.Client, a answer) {
+	used := h.Memory.spent.has(a.state)
 	if used {
 		if d, err := h.Gate.DecideOwn(false, r.Header["Cookie"]); err == nil && d.Verdict() == policy.Allow {
 			h.Pages.Redirect(w, r, c.RequestID, http.StatusSeeOther, h.Pages.Local(page.Target{}), page.LabelPage)
 			return
 		}
 	}
-	problem := page.AttemptUnknown
-	if used {
-		problem = page.AttemptUsed
+	view := page.Error{Problem: page.AttemptUnknown, Round: a.hint.round + 1}
+	switch {
+	case used:
+		view.Problem = page.AttemptUsed
+	case a.hint.round == 0: // not a state of ours
+	case h.Now().Sub(a.hint.began) > h.Timeout:
+		view.Problem = page.AttemptExpired
+	case a.hint.plain:
+		view.Problem = page.CookieInsecure
+	case a.hint.round >= maxRounds:
+		view.Problem = page.CookiesBlocked
 	}
-	h.refuse(w, r, c, string(problem), page.Error{Problem: problem})
+	h.refuse(w, r, c, string(view.Problem), view)
 }
 
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, c auth.Client, reason string, view page.View) {
@@ -166,6 +176,7 @@ type answer struct {
 	code, state, failure string
 	issuer               string
 	hasIssuer            bool
+	hint                 hint
 }
 
 // readAnswer refuses whatever two readers could take for two things: a query that
@@ -180,7 +191,8 @@ func readAnswer(raw string) (answer, bool) {
 			return answer{}, false
 		}
 	}
-	a := answer{code: q.Get("code"), state: q.Get("state"), failure: q.Get("error"), issuer: q.Get("iss"), hasIssuer: q.Has("iss")}
+	state, rest, _ := strings.Cut(q.Get("state"), hintMark)
+	a := answer{code: q.Get("code"), state: state, hint: parseHint(rest), failure: q.Get("error"), issuer: q.Get("iss"), hasIssuer: q.Has("iss")}
 	if a.state == "" || (a.code == "") == (a.failure == "") || len(a.code) > maxCode {
 		return answer{}, false
 	}

@@ -94,7 +94,7 @@ func New(c Config) (*Handler, error) {
 	}
 	return &Handler{Config: c, attempts: attempts{
 		box:    box,
-		prefix: c.Sessions.CookieName() + "-a-",
+		prefix: c.Sessions.CookieName() + attemptMark,
 		now:    c.Now,
 		cookie: c.Sessions.SetCookie,
 	}}, nil
@@ -127,6 +127,8 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, path string, c a
 		h.only(w, r, c, h.callback, http.MethodGet)
 	case "logout":
 		h.only(w, r, c, h.logout, http.MethodGet, http.MethodHead, http.MethodPost)
+	case "signed-in":
+		h.only(w, r, c, h.signedIn, http.MethodGet, http.MethodHead)
 	case "signed-out":
 		h.only(w, r, c, h.signedOut, http.MethodGet, http.MethodHead)
 	case "jwks.json":
@@ -163,14 +165,18 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request, c auth.Client) {
 	case query.Get("switch") == "1":
 		how = choose
 	}
-	h.start(w, r, c, target, how, page.LabelPage)
+	round := 1
+	if n := query.Get("round"); n == "2" || n == "3" {
+		round = int(n[0] - '0')
+	}
+	h.start(w, r, c, target, round, how, page.LabelPage)
 }
 
 // start sends the browser to the provider with a fresh attempt in its cookies.
-func (h *Handler) start(w http.ResponseWriter, r *http.Request, c auth.Client, target page.Target, how kind, label page.Label) {
+func (h *Handler) start(w http.ResponseWriter, r *http.Request, c auth.Client, target page.Target, round int, how kind, label page.Label) {
 	a := newAttempt(h.Issuer, target, h.Now(), h.Timeout)
 	a.kind = how
-	raw, err := h.Provider.AuthCodeURL(a.request())
+	raw, err := h.Provider.AuthCodeURL(a.request(h.hint(r, round)))
 	if err != nil {
 		h.fail(w, r, c, "begin a login", target, err)
 		return
@@ -191,13 +197,17 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request, c auth.Client, t
 // Challenge turns away somebody whom we do not know: a navigation goes to the
 // provider, a program is told so and starts no login.
 func (h *Handler) Challenge(w http.ResponseWriter, r *http.Request, c auth.Client, d gate.Decision) {
-	h.dropStale(w, d)
+	h.dropStale(w, r, d)
 	h.challenge(w, r, c, page.ParseTarget(r.URL.RequestURI()))
 }
 
 func (h *Handler) challenge(w http.ResponseWriter, r *http.Request, c auth.Client, target page.Target) {
 	if page.AudienceOf(r) == page.TopNavigation {
-		h.start(w, r, c, target, plain, page.LabelSignIn)
+		if h.goesRound(r) {
+			h.stopRound(w, r, c, target)
+			return
+		}
+		h.start(w, r, c, target, 1, plain, page.LabelSignIn)
 		return
 	}
 	h.Pages.Render(w, r, c.RequestID, page.SignInRequired{To: target})
@@ -205,7 +215,7 @@ func (h *Handler) challenge(w http.ResponseWriter, r *http.Request, c auth.Clien
 
 // Deny turns away somebody whom we know.
 func (h *Handler) Deny(w http.ResponseWriter, r *http.Request, c auth.Client, d gate.Decision) {
-	h.dropStale(w, d)
+	h.dropStale(w, r, d)
 	h.Pages.Render(w, r, c.RequestID, h.denied(d.Denied(), d.Reason(), page.ParseTarget(r.URL.RequestURI())))
 }
 
@@ -217,10 +227,15 @@ func (h *Handler) denied(who *auth.Identity, reason policy.Reason, target page.T
 	return view
 }
 
-// dropStale deletes a session cookie that opens nothing any more.
-func (h *Handler) dropStale(w http.ResponseWriter, d gate.Decision) {
-	if d.ClearCookie() {
-		w.Header().Add("Set-Cookie", h.Sessions.ClearCookie())
+// dropStale deletes a session cookie that opens nothing any more. One that somebody
+// has ended was kept and did count, so its browser does not go round.
+func (h *Handler) dropStale(w http.ResponseWriter, r *http.Request, d gate.Decision) {
+	if !d.ClearCookie() {
+		return
+	}
+	w.Header().Add("Set-Cookie", h.Sessions.ClearCookie())
+	if h.Sessions.Open(r.Header["Cookie"]).Status == session.Ended {
+		h.attempts.clearRounds(w, r)
 	}
 }
 
@@ -265,6 +280,7 @@ func (h *Handler) logout(w http.ResponseWriter, r *http.Request, c auth.Client) 
 		}
 	}
 	w.Header().Add("Set-Cookie", h.Sessions.ClearCookie())
+	h.attempts.clearRounds(w, r) // what comes next begins anew
 	// The Back button would show what the app had answered to whoever sits down next.
 	w.Header().Set("Clear-Site-Data", `"cache"`)
 	h.Pages.Redirect(w, r, c.RequestID, http.StatusSeeOther, h.Pages.Own("signed-out", nil), page.LabelPage)
@@ -274,6 +290,22 @@ func (h *Handler) logout(w http.ResponseWriter, r *http.Request, c auth.Client) 
 // in again without asking.
 func (h *Handler) signedOut(w http.ResponseWriter, r *http.Request, c auth.Client) {
 	h.Pages.Render(w, r, c.RequestID, page.SignedOut{})
+}
+
+// signedIn is where the small window ends in which session.js lets people sign in
+// again: who is not signed in does so, and comes back.
+func (h *Handler) signedIn(w http.ResponseWriter, r *http.Request, c auth.Client) {
+	d, err := h.Gate.DecideOwn(false, r.Header["Cookie"])
+	switch {
+	case err != nil:
+		h.fail(w, r, c, "look the session up", page.Target{}, err)
+	case d.Verdict() == policy.Challenge:
+		h.Challenge(w, r, c, d)
+	case d.Verdict() == policy.Allow:
+		h.Pages.Render(w, r, c.RequestID, page.SignedIn{Email: d.Principal().Identity().Email})
+	default:
+		h.Deny(w, r, c, d)
+	}
 }
 
 func (h *Handler) static(w http.ResponseWriter, r *http.Request, c auth.Client) {

@@ -178,6 +178,9 @@ func (p *Pages) RenderFor(w http.ResponseWriter, r *http.Request, requestID stri
 	}
 	h := w.Header()
 	p.Secure(h, requestID, a.label)
+	if a.script != "" {
+		h.Set("Content-Security-Policy", p.policy+"; script-src "+p.origin+staticPrefix+p.files[a.script].name)
+	}
 	if a.foreignHost {
 		h.Del("Strict-Transport-Security") // not ours to decide for another host
 	}
@@ -198,11 +201,12 @@ func (p *Pages) json(body *bytes.Buffer, a answer, requestID string) error {
 // A frame is what surrounds a body.
 type frame struct {
 	Title, Section, RequestID string
+	Script                    string
 	Wide, Admin               bool
 }
 
 func (p *Pages) html(body *bytes.Buffer, a answer, requestID string) error {
-	f := frame{Title: a.title, Section: a.section, RequestID: requestID, Wide: a.wide, Admin: a.admin}
+	f := frame{Title: a.title, Section: a.section, RequestID: requestID, Script: a.script, Wide: a.wide, Admin: a.admin}
 	// Head, body and foot are executed one after the other, each of them escaped
 	// by html/template on its own, so that nothing is ever passed on as "safe".
 	if err := p.all.ExecuteTemplate(body, "head", f); err != nil {

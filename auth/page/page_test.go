@@ -27,6 +27,8 @@ import (
 	"github.com/loginwall/loginwall/auth/policy"
 )
 
+var hash = regexp.MustCompile(`\.[0-9a-f]{16}\.`)
+
 var update = flag.Bool("update", false, "write the pages in testdata anew")
 
 func newPages(t testing.TB, c page.Config) *page.Pages {
@@ -109,6 +111,7 @@ func views(t testing.TB) map[string]page.View {
 		"signout":      page.SignOut{Email: "alice@example.com", Name: "Alice"},
 		"signout-none": page.SignOut{},
 		"signedout":    page.SignedOut{},
+		"signedin":     page.SignedIn{Email: "alice@example.com"},
 	}
 	for _, problem := range problems(t) {
 		all["error-"+string(problem)] = page.Error{Problem: problem, To: page.ParseTarget("/a"), Email: "alice@example.com"}
@@ -118,6 +121,13 @@ func views(t testing.TB) map[string]page.View {
 
 func TestHeaders(t *testing.T) {
 	p := newPages(t, page.Config{Contact: "it@example.com"})
+	// The one page with a script: that file may run, and nothing else.
+	file := regexp.MustCompile(`<script src="(https://app\.test/_auth/static/signed-in\.[0-9a-f]{16}\.js)"></script>`).
+		FindStringSubmatch(body(t, show(t, p, http.MethodGet, page.Navigation, views(t)["signedin"])))
+	if file == nil {
+		t.Fatal("the page that closes its window has no script")
+	}
+	script := map[string]string{"signedin": "; script-src " + file[1]}
 	for name, v := range views(t) {
 		for _, to := range []page.Audience{page.Program, page.Navigation, page.TopNavigation} {
 			res := show(t, p, http.MethodGet, to, v)
@@ -127,7 +137,7 @@ func TestHeaders(t *testing.T) {
 				"X-Request-Id":    "req-1",
 				"X-Frame-Options": "DENY",
 				"Content-Security-Policy": "default-src 'none'; style-src 'self' https://app.test; img-src 'self' https://app.test; " +
-					"form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+					"form-action 'self'; frame-ancestors 'none'; base-uri 'none'" + script[name],
 				"X-Content-Type-Options":       "nosniff",
 				"Referrer-Policy":              "same-origin",
 				"Cross-Origin-Opener-Policy":   "same-origin",
@@ -149,7 +159,7 @@ func TestHeaders(t *testing.T) {
 				want["X-Loginwall"] = "sign_in_required"
 			case page.Denied:
 				want["X-Loginwall"] = "denied"
-			case page.Account, page.SignOut, page.SignedOut:
+			case page.Account, page.SignOut, page.SignedOut, page.SignedIn:
 				want["X-Loginwall"] = "page"
 			}
 			if name == "error-wrong_host" || name == "error-forward_auth_refused" {
@@ -253,6 +263,9 @@ func TestPages(t *testing.T) {
 	never := regexp.MustCompile(`(?i)<script|<style|<img|<iframe|http-equiv|<[^>]*\s(style|on[a-z]+)=|javascript:|\{app\}|\{host\}|\{provider\}|<no value>|ZgotmplZ`)
 	for name, v := range views(t) {
 		text := body(t, show(t, p, http.MethodGet, page.Navigation, v))
+		if name == "signedin" {
+			text = regexp.MustCompile(`<script src="https://app\.test/_auth/static/signed-in\.[0-9a-f]{16}\.js"></script>\n`).ReplaceAllString(text, "")
+		}
 		for _, once := range []string{"<!doctype html>", `<html lang="en">`, "<h1>", "<main>", "<title>", `name="viewport"`, "<code>req-1</code>"} {
 			if n := strings.Count(text, once); n != 1 {
 				t.Errorf("%s: %d times %s", name, n, once)
@@ -514,7 +527,6 @@ func TestNewRefuses(t *testing.T) {
 // The pages as they are, to be looked at in a change: run with -update.
 func TestGolden(t *testing.T) {
 	p := newPages(t, page.Config{Contact: "Ask the IT team: it@example.com"})
-	hash := regexp.MustCompile(`\.[0-9a-f]{16}\.`)
 	for _, name := range []string{"denied", "account", "error-upstream_unreachable"} {
 		got := hash.ReplaceAllString(body(t, show(t, p, http.MethodGet, page.Navigation, views(t)[name])), ".HASH.")
 		file := filepath.Join("testdata", name+".html")

@@ -23,6 +23,9 @@ const (
 	AttemptUnknown Problem = "attempt_unknown" // no cookie that opens and matches came along
 	AttemptUsed    Problem = "attempt_used"    // its state has matched before
 	AttemptInvalid Problem = "attempt_invalid" // the callback's parameters make no sense
+	CookiesBlocked Problem = "cookies_blocked" // our cookies do not come back, again and again
+	CookieInsecure Problem = "cookie_insecure" // it began over http, where they cannot be kept
+	SessionRefused Problem = "session_refused" // the session comes back, and does not count
 
 	// What the provider said.
 	ProviderAway            Problem = "provider_unavailable"
@@ -78,6 +81,7 @@ type action int
 const (
 	actNone   action = iota
 	actHome          // to the app's start page
+	actHTTPS         // the same, said otherwise
 	actRetry         // to the address that failed
 	actLogin         // starts a login
 	actOther         // starts a login with another account
@@ -169,6 +173,24 @@ func wordings() map[Problem]wording {
 		AttemptInvalid: {
 			status: http.StatusBadRequest, icon: "question", title: "This sign-in cannot be continued",
 			text:   "What came back from {provider} was incomplete or contradicted itself.",
+			action: actLogin,
+		},
+		CookiesBlocked: {
+			status: http.StatusBadRequest, icon: "cookie", title: "Your browser does not keep you signed in",
+			text:   "{provider} sent you back three times, and each time the cookie with which {host} remembers you was gone.",
+			hint:   "Allow cookies for {host}: private windows, blockers and the rules of a company may refuse them. Open it by this name alone, and see that the clock of this device is right. If you run this site: proxies in front have to pass on Set-Cookie, Cookie and Host.",
+			action: actLogin,
+		},
+		CookieInsecure: {
+			status: http.StatusBadRequest, icon: "lock", title: "This sign-in began without encryption",
+			text:   "You opened http://{host}, and browsers keep what signs you in for https://{host} only.",
+			hint:   "If you run this site: let the proxy in front send http to https, and correct links and bookmarks that begin with http.",
+			action: actHTTPS,
+		},
+		SessionRefused: {
+			status: http.StatusBadRequest, icon: "clock", title: "Your session ends as soon as it begins",
+			text:   "You signed in three times. Your browser kept the session, but {host} did not accept it.",
+			hint:   "Try again in a moment. If you run this site: all processes behind {host} need the same session key, the same store, and clocks that agree.",
 			action: actLogin,
 		},
 

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
+	"regexp"
 	"strings"
 )
 
@@ -15,6 +16,12 @@ import (
 var static embed.FS
 
 const staticPrefix = ownPrefix + "static/"
+
+// stable is the one file that apps name: it has a second address, without a hash.
+const stable = "session.js"
+
+// remarks are what only readers of the source need.
+var remarks = regexp.MustCompile(`(?m)^\s*(//.*\n)?`)
 
 // A file is one of our own, under a name that changes with its content.
 type file struct {
@@ -49,6 +56,9 @@ func readFiles(c Config) (files map[string]file, sign string, err error) {
 			}
 			body = []byte(css)
 		}
+		if path.Ext(entry.Name()) == ".js" {
+			body = remarks.ReplaceAll(body, nil)
+		}
 		add(entry.Name(), types[path.Ext(entry.Name())], body)
 	}
 	if len(c.Logo) == 0 {
@@ -74,8 +84,9 @@ func (p *Pages) asset(name string) (string, error) {
 // Static serves /_auth/static/: the stylesheet and the icons, which hold nothing
 // about anybody and may be kept for ever, as a changed file has a changed name.
 func (p *Pages) Static(w http.ResponseWriter, r *http.Request, requestID string) {
-	f, ok := p.files[strings.TrimPrefix(r.URL.Path, staticPrefix)]
-	if !ok || staticPrefix+f.name != r.URL.EscapedPath() {
+	name := strings.TrimPrefix(r.URL.Path, staticPrefix)
+	f, ok := p.files[name]
+	if !ok || name != f.name && name != stable || staticPrefix+name != r.URL.EscapedPath() {
 		p.Render(w, r, requestID, Error{Problem: NotFound})
 		return
 	}
@@ -88,5 +99,13 @@ func (p *Pages) Static(w http.ResponseWriter, r *http.Request, requestID string)
 	p.Secure(h, requestID, LabelPage)
 	h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	h.Del("Cross-Origin-Resource-Policy") // the page about a wrong host uses them
+	if name == stable {
+		h.Set("Cache-Control", "no-cache")
+		h.Set("ETag", `"`+f.name+`"`)
+		if r.Header.Get("If-None-Match") == h.Get("ETag") {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+	}
 	write(w, r, http.StatusOK, f.contentType, f.body)
 }

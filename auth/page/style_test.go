@@ -81,6 +81,34 @@ func TestStatic(t *testing.T) {
 	}
 }
 
+// An app names session.js without a hash, so browsers ask each time whether it is
+// still the same.
+func TestStableFile(t *testing.T) {
+	p := newPages(t, page.Config{})
+	get := func(tag string) *http.Response {
+		r := httptest.NewRequest(http.MethodGet, "/_auth/static/session.js", nil)
+		r.Header.Set("If-None-Match", tag)
+		w := httptest.NewRecorder()
+		p.Static(w, r, "req-1")
+		return w.Result()
+	}
+	res := get("")
+	text := body(t, res)
+	tag := res.Header.Get("ETag")
+	if res.StatusCode != http.StatusOK || res.Header.Get("Cache-Control") != "no-cache" || tag == "" || res.Header.Get("Content-Type") != "text/javascript; charset=utf-8" {
+		t.Errorf("%d, %v", res.StatusCode, res.Header)
+	}
+	if len(text) > 1024 || strings.Contains(text, "//") {
+		t.Errorf("%d bytes:\n%s", len(text), text)
+	}
+	if res := get(tag); res.StatusCode != http.StatusNotModified || body(t, res) != "" {
+		t.Errorf("asked again: %d", res.StatusCode)
+	}
+	if res := get(`"another"`); res.StatusCode != http.StatusOK {
+		t.Errorf("after a change: %d", res.StatusCode)
+	}
+}
+
 // The contrasts that WCAG 2.2 AA asks for, in both schemes: 4.5 for text (1.4.3),
 // 3 for what shows where a control is, or has the focus (1.4.11, 2.4.11).
 func TestContrast(t *testing.T) {

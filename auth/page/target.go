@@ -85,10 +85,10 @@ func plainPath(path string) bool {
 }
 
 // ownPage names the pages below /_auth/ that somebody wants to come back to: the
-// account page and the directory. They change nothing when they are opened, and
+// account page, the end of a sign-in in a small window, and the directory. They change nothing when they are opened, and
 // only their one spelling is meant.
 func ownPage(path string) bool {
-	return path == ownPrefix || path == ownPrefix+"users" || strings.HasPrefix(path, ownPrefix+"users/")
+	return path == ownPrefix || path == ownPrefix+"signed-in" || path == ownPrefix+"users" || strings.HasPrefix(path, ownPrefix+"users/")
 }
 
 // appendEscaped copies what may stand in a Location as it is and escapes what a

@@ -3,6 +3,7 @@ package page
 import (
 	"html/template"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/loginwall/loginwall/auth"
@@ -39,6 +40,7 @@ type answer struct {
 	json        any
 	retryAfter  int
 	foreignHost bool
+	script      string // a file of ours, the only one that may run
 }
 
 // A message is what programs get when something is not as they hoped.
@@ -196,6 +198,18 @@ func (v SignOut) answer(p *Pages, _ *http.Request) answer {
 	}
 }
 
+// SignedIn (200) is where the small window ends in which somebody signed in again:
+// it tells the page that waits, and closes. It is the one page with a script.
+type SignedIn struct{ Email string }
+
+func (v SignedIn) answer(p *Pages, _ *http.Request) answer {
+	return answer{
+		status: http.StatusOK, label: LabelPage, title: "You are signed in again", script: "signed-in.js",
+		body: p.body("signedin"), data: v,
+		json: map[string]string{"email": v.Email},
+	}
+}
+
 // SignedOut (200) is where a sign-out lands. Its button asks for an account, so
 // that nobody who is still signed in at the provider is silently back in.
 type SignedOut struct{}
@@ -215,6 +229,8 @@ type Error struct {
 	To Target
 	// Email is who is signed in, where that helps to tell whose fault it is not.
 	Email string
+	// Round counts the logins that came to nothing, where a new one is offered.
+	Round int
 }
 
 func (v Error) answer(p *Pages, r *http.Request) answer {
@@ -231,6 +247,8 @@ func (v Error) answer(p *Pages, r *http.Request) answer {
 	case actNone:
 	case actHome:
 		data.URL, data.Button = p.Local(Target{}).String(), "To the front page"
+	case actHTTPS:
+		data.URL, data.Button = p.Local(Target{}).String(), "Open "+p.origin
 	case actRetry:
 		// A form is not sent again by a link.
 		data.URL, data.Button = p.Local(v.To).String(), "Try again"
@@ -239,6 +257,9 @@ func (v Error) answer(p *Pages, r *http.Request) answer {
 		}
 	case actLogin:
 		data.URL, data.Button = p.Login(v.To, false).String(), "Start again"
+		if v.Round > 1 {
+			data.URL += "&round=" + strconv.Itoa(v.Round)
+		}
 	case actLogout:
 		data.URL, data.Button = p.Own("logout", nil).String(), "Try again"
 	case actOther:

@@ -87,8 +87,8 @@ func TestAttackSessionCookie(t *testing.T) {
 		lines := r.last.Header["Set-Cookie"]
 		r.as("attributes2").signIn(t, "alice@example.com", "/x")
 		lines = append(lines, r.last.Header["Set-Cookie"]...)
-		if len(lines) != 3 {
-			t.Fatalf("an attempt, its deletion and a session: %q", lines)
+		if len(lines) != 4 {
+			t.Fatalf("an attempt, its deletion, a session and the count of rounds: %q", lines)
 		}
 		for _, line := range lines {
 			if !setsOurs.MatchString(line) {

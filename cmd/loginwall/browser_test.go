@@ -46,6 +46,7 @@ func TestBrowser(t *testing.T) {
 		"app away":            testAppAway,
 		"provider away":       testProviderAway,
 		"session ends":        testSessionEnds,
+		"session resumes":     testSessionResumes,
 		"demo":                testDemo,
 		"single sign-on":      testSingleSignOn,
 		"accessible in light": func(t *testing.T, browser context.Context, _ *scene) { testAccessible(t, browser, "light") },

@@ -174,6 +174,7 @@ func everyView(t *testing.T) map[string]page.View {
 		"signout":      page.SignOut{Email: "alice@example.com", Name: "Alice Archer"},
 		"signout-none": page.SignOut{},
 		"signedout":    page.SignedOut{},
+		"signedin":     page.SignedIn{Email: "alice@example.com"},
 	}
 	source, err := os.ReadFile(filepath.Join(repositoryRoot(t), "auth/page/problem.go"))
 	if err != nil {

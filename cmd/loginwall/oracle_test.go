@@ -269,6 +269,11 @@ var (
 
 func isOurs(cookieName string) bool { return ourCookie.MatchString(cookieName + "=") }
 
+// isSession tells the session's cookie from those around a login.
+func isSession(cookieName string) bool {
+	return isOurs(cookieName) && !strings.Contains(cookieName, "-a-") && !strings.HasSuffix(cookieName, "-rounds")
+}
+
 // strangeField returns what tells of somebody and should not.
 func strangeField(fields []field, expected []string) string {
 	for _, f := range fields {

@@ -344,7 +344,7 @@ func (v *visitor) session(wall string) string {
 	u, err := url.Parse(wall)
 	check(v.t, err)
 	for _, c := range v.client.Jar.Cookies(u) {
-		if isOurs(c.Name) && !strings.Contains(c.Name, "-a-") {
+		if isSession(c.Name) {
 			return c.String()
 		}
 	}

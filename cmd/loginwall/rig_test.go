@@ -303,7 +303,7 @@ func (j jar) String() string {
 // session returns the session's cookie, as "name=value", of what this jar holds.
 func (j jar) session() string {
 	for name, value := range j {
-		if isOurs(name) && !strings.Contains(name, "-a-") {
+		if isSession(name) {
 			return name + "=" + value
 		}
 	}
