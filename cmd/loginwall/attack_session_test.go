@@ -50,7 +50,7 @@ const sameAttributes = `; Path=/; Max-Age=\d+; HttpOnly; SameSite=Lax(; Expires=
 
 var (
 	deletesSession = regexp.MustCompile(`^__Host-loginwall=` + strings.Replace(sameAttributes, `\d+`, "0", 1))
-	setsOurs       = regexp.MustCompile(`^__Host-loginwall(-a-[\w-]+)?=[\w=-]*` + sameAttributes)
+	setsOurs       = regexp.MustCompile(`^__Host-loginwall(-a-[\w-]+|-rounds)?=[\w=-]*` + sameAttributes)
 )
 
 // A session's cookie opens a session as it is, and in no other form.
