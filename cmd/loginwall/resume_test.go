@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"testing"
 
-	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
 )
 
@@ -76,7 +74,7 @@ func testSessionResumes(t *testing.T, browser context.Context, _ *scene) {
 	// A poll finds out.
 	s.run("sessions", "end", "--user", "alice@example.com")
 	b.sees("Your session has ended.")
-	b.signInAgain(s)
+	b.signInAgain()
 	b.until("the poll goes on", goesOn)
 	b.until("no poll saw the end", `out.textContent.startsWith("200")`)
 	kept()
@@ -86,7 +84,7 @@ func testSessionResumes(t *testing.T, browser context.Context, _ *scene) {
 	end()
 	b.click("Put")
 	b.sees("Your session has ended.")
-	b.signInAgain(s)
+	b.signInAgain()
 	b.sees("200 half a thought by alice@example.com")
 	kept()
 
@@ -95,7 +93,7 @@ func testSessionResumes(t *testing.T, browser context.Context, _ *scene) {
 	b.click("Save")
 	b.sees("Your session has ended.")
 	b.until("the page waits", `note.value == "half a thought" && location.hash == "#part-2"`)
-	b.signInAgain(s)
+	b.signInAgain()
 	b.sees("Saved half a thought, kept")
 
 	// Who is signed in is asked nothing.
@@ -107,39 +105,34 @@ func testSessionResumes(t *testing.T, browser context.Context, _ *scene) {
 
 // signInAgain presses the button of session.js's question and signs in within the
 // window that opens, which closes by itself.
-func (b *tab) signInAgain(s *scene) {
+func (b *tab) signInAgain() {
 	b.t.Helper()
 	before := b.windows()
 	b.click("Sign in")
-	var opened target.ID
+	opened, w := "", (*tab)(nil)
 	poll(b.t, "no window opens", func() bool {
-		for id, url := range b.windows() {
-			if _, old := before[id]; !old && url != "" {
-				opened = id
+		infos, err := chromedp.Targets(b.ctx)
+		check(b.t, err)
+		for _, info := range infos {
+			if opened = string(info.TargetID); info.Type == "page" && info.URL != "" && !before[opened] {
+				w = openTab(b.t, b.ctx, chromedp.WithTargetID(info.TargetID))
+				return true
 			}
 		}
-		return opened != ""
+		return false
 	})
-	w := openTab(b.t, b.ctx, chromedp.WithTargetID(opened))
 	w.signIn("alice@example.com")
-	poll(b.t, "the window does not close", func() bool {
-		_, open := b.windows()[opened]
-		return !open
-	})
+	poll(b.t, "the window does not close", func() bool { return !b.windows()[opened] })
 }
 
-// windows are all pages of the browser, with their addresses.
-func (b *tab) windows() map[target.ID]string {
+// windows are all that the browser has open.
+func (b *tab) windows() map[string]bool {
 	b.t.Helper()
 	infos, err := chromedp.Targets(b.ctx)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	out := map[target.ID]string{}
+	check(b.t, err)
+	open := map[string]bool{}
 	for _, info := range infos {
-		if info.Type == "page" && !strings.HasPrefix(info.URL, "devtools:") {
-			out[info.TargetID] = info.URL
-		}
+		open[string(info.TargetID)] = true
 	}
-	return out
+	return open
 }
