@@ -53,3 +53,11 @@ func TLSOf(url string) (string, error) {
 	}
 	return "verified", nil
 }
+
+// Waiting returns how many sign-ins wait for the transaction after the one that is
+// under way, if one is.
+func (s *Store) Waiting() (n int, busy bool) {
+	s.together.mu.Lock()
+	defer s.together.mu.Unlock()
+	return len(s.together.waiting), s.together.busy
+}

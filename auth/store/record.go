@@ -21,66 +21,70 @@ var errIncomplete = errors.New("incomplete record")
 // It refuses with auth.ErrBlocked when the account or its address is blocked,
 // and with auth.ErrUnavailable when the store is away.
 func (s *Store) SignIn(ctx context.Context, in auth.SignIn) (auth.SignedIn, error) {
-	id := in.Identity
-	user := id.UserID()
-	if user == "" || in.Session == "" || in.MaxAge < time.Millisecond {
+	if in.Identity.UserID() == "" || in.Session == "" || in.MaxAge < time.Millisecond {
 		return auth.SignedIn{}, fmt.Errorf("store: sign in: %w", errIncomplete)
 	}
-	return write(ctx, s, "sign in", doorOf(cmp.Or(id.Email, string(user))), func(t *tx) (out auth.SignedIn, err error) {
-		blocked, err := t.get(`SELECT id FROM blocks WHERE user_id = $1 OR (email = $2 AND email <> '') LIMIT 1`,
-			[]any{user, id.Email}, new(int64))
-		if err != nil {
-			return out, fmt.Errorf("look for blocks: %w", err)
-		}
-		if blocked {
-			return out, auth.ErrBlocked
-		}
-		// Strictly behind the last cut-off, whatever the clock has done since.
-		created := t.now
-		var cutOff int64
-		if _, err := t.get(`SELECT at FROM revocations WHERE kind = $1 AND key = $2`, []any{auth.RevokeUser, user}, &cutOff); err != nil {
-			return out, fmt.Errorf("read cut-off: %w", err)
-		}
-		created = max(created, cutOff+1)
-		expires := created + in.MaxAge.Milliseconds()
-		if _, err := t.exec(`UPDATE counters SET value = $1 WHERE name = 'longest' AND value < $1`, in.MaxAge.Milliseconds()); err != nil {
-			return out, fmt.Errorf("write longest: %w", err)
-		}
+	if s.engine.alone {
+		return s.signInTogether(ctx, in)
+	}
+	return write(ctx, s, "sign in", doorOf(cmp.Or(in.Identity.Email, string(in.Identity.UserID()))), func(t *tx) (auth.SignedIn, error) { return t.signIn(in) })
+}
 
-		search, before := fold(id.Email+" "+id.Name), ""
-		if _, err := t.get(`SELECT search FROM users WHERE id = $1`, []any{user}, &before); err != nil {
-			return out, fmt.Errorf("read user: %w", err)
+func (t *tx) signIn(in auth.SignIn) (out auth.SignedIn, err error) {
+	id, user := in.Identity, in.Identity.UserID()
+	blocked, err := t.get(`SELECT id FROM blocks WHERE user_id = $1 OR (email = $2 AND email <> '') LIMIT 1`,
+		[]any{user, id.Email}, new(int64))
+	if err != nil {
+		return out, fmt.Errorf("look for blocks: %w", err)
+	}
+	if blocked {
+		return out, auth.ErrBlocked
+	}
+	// Strictly behind the last cut-off, whatever the clock has done since.
+	created := t.now
+	var cutOff int64
+	if _, err := t.get(`SELECT at FROM revocations WHERE kind = $1 AND key = $2`, []any{auth.RevokeUser, user}, &cutOff); err != nil {
+		return out, fmt.Errorf("read cut-off: %w", err)
+	}
+	created = max(created, cutOff+1)
+	expires := created + in.MaxAge.Milliseconds()
+	if _, err := t.exec(`UPDATE counters SET value = $1 WHERE name = 'longest' AND value < $1`, in.MaxAge.Milliseconds()); err != nil {
+		return out, fmt.Errorf("write longest: %w", err)
+	}
+
+	search, before := fold(id.Email+" "+id.Name), ""
+	if _, err := t.get(`SELECT search FROM users WHERE id = $1`, []any{user}, &before); err != nil {
+		return out, fmt.Errorf("read user: %w", err)
+	}
+	var signIns int64
+	if _, err := t.get(`INSERT INTO users (id, issuer, subject, email, email_verified, name, picture, hosted_domain, search,
+		first_sign_in, last_sign_in, last_seen, sign_ins) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $10, 1)
+		ON CONFLICT (id) DO UPDATE SET email = excluded.email, email_verified = excluded.email_verified, name = excluded.name,
+		picture = excluded.picture, hosted_domain = excluded.hosted_domain, search = excluded.search,
+		last_sign_in = excluded.last_sign_in, last_seen = excluded.last_seen, sign_ins = users.sign_ins + 1
+		RETURNING sign_ins`,
+		[]any{
+			user, text(id.Issuer), text(id.Subject), text(id.Email), id.EmailVerified, text(id.Name), text(id.Picture),
+			text(id.HostedDomain), search, created,
+		}, &signIns); err != nil {
+		return out, fmt.Errorf("write user: %w", err)
+	}
+	if search != before {
+		if err := t.index(user, id.Email, id.Name); err != nil {
+			return out, err
 		}
-		var signIns int64
-		if _, err := t.get(`INSERT INTO users (id, issuer, subject, email, email_verified, name, picture, hosted_domain, search,
-			first_sign_in, last_sign_in, last_seen, sign_ins) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $10, 1)
-			ON CONFLICT (id) DO UPDATE SET email = excluded.email, email_verified = excluded.email_verified, name = excluded.name,
-			picture = excluded.picture, hosted_domain = excluded.hosted_domain, search = excluded.search,
-			last_sign_in = excluded.last_sign_in, last_seen = excluded.last_seen, sign_ins = users.sign_ins + 1
-			RETURNING sign_ins`,
-			[]any{
-				user, text(id.Issuer), text(id.Subject), text(id.Email), id.EmailVerified, text(id.Name), text(id.Picture),
-				text(id.HostedDomain), search, created,
-			}, &signIns); err != nil {
-			return out, fmt.Errorf("write user: %w", err)
-		}
-		if search != before {
-			if err := t.index(user, id.Email, id.Name); err != nil {
-				return out, err
-			}
-		}
-		if out.PreviousHolder, err = t.hold(user, &id); err != nil {
-			return out, fmt.Errorf("write holder: %w", err)
-		}
-		if _, err := t.exec(`INSERT INTO sessions (id, user_id, email, created, expires, last_seen, address, agent)
-			VALUES ($1, $2, $3, $4, $5, $4, $6, $7)`,
-			in.Session, user, text(id.Email), created, expires, text(in.Address), text(in.Agent)); err != nil {
-			return out, fmt.Errorf("write session: %w", err)
-		}
-		out.Created, out.Expires, out.FirstTime = moment(created), moment(expires), signIns == 1
-		return out, t.record(auth.Event{
-			Kind: auth.EventSignIn, Actor: id.Email, User: user, Email: id.Email, Session: in.Session, Address: in.Address,
-		})
+	}
+	if out.PreviousHolder, err = t.hold(user, &id); err != nil {
+		return out, fmt.Errorf("write holder: %w", err)
+	}
+	if _, err := t.exec(`INSERT INTO sessions (id, user_id, email, created, expires, last_seen, address, agent)
+		VALUES ($1, $2, $3, $4, $5, $4, $6, $7)`,
+		in.Session, user, text(id.Email), created, expires, text(in.Address), text(in.Agent)); err != nil {
+		return out, fmt.Errorf("write session: %w", err)
+	}
+	out.Created, out.Expires, out.FirstTime = moment(created), moment(expires), signIns == 1
+	return out, t.record(auth.Event{
+		Kind: auth.EventSignIn, Actor: id.Email, User: user, Email: id.Email, Session: in.Session, Address: in.Address,
 	})
 }
 

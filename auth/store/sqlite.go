@@ -69,7 +69,7 @@ func openSQLite(ctx context.Context, path string, c Config) (_ *engine, err erro
 		return nil, explain(err)
 	}
 
-	e := &engine{created: created, epoch: `''`, snapshot: "BEGIN"}
+	e := &engine{alone: true, created: created, epoch: `''`, snapshot: "BEGIN"}
 	e.there = func() error {
 		now, err := os.Lstat(path)
 		if err != nil {

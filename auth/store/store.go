@@ -68,6 +68,8 @@ type Store struct {
 	engine *engine
 	// failed is set by a write that failed and cleared by one that did not.
 	failed atomic.Bool
+	// together is for an engine that is alone.
+	together together
 	// epoch is of the server that told the feed last.
 	epoch atomic.Pointer[string]
 }
@@ -79,6 +81,8 @@ type engine struct {
 	// nothing else waits for.
 	writer, reader, feed *sql.DB
 	isolation            sql.IsolationLevel
+	// alone says that nobody makes one wait for the disk of several transactions.
+	alone bool
 	// created says that the store was made by this call.
 	created bool
 	// begin, the first statement of a transaction that writes, locks the counters

@@ -1,0 +1,124 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/loginwall/loginwall/auth"
+)
+
+// mostTogether bounds how long one transaction keeps other writers waiting.
+const mostTogether = 256
+
+// together are the sign-ins of an embedded store, where each transaction waits for
+// the disk by itself: those that come while the disk is busy are written in the next
+// transaction, all of them, so that a thousand at once wait a few times and not a
+// thousand. (A server does the same for its clients' commits.) The zero value is
+// ready.
+type together struct {
+	mu      sync.Mutex
+	waiting []*signIn
+	busy    bool // somebody takes care of waiting
+}
+
+// A signIn waits for the transaction that it is to be a part of.
+type signIn struct {
+	ctx  context.Context //nolint:containedctx // it is its caller's, who waits
+	in   auth.SignIn
+	done chan struct{} // closed when what follows is set
+	signedIn
+}
+
+// signedIn is what became of one.
+type signedIn struct {
+	out    auth.SignedIn
+	events []auth.Event
+	err    error
+}
+
+// signInTogether returns when the sign-in is on disk, or like write when time is up;
+// then the outcome is unknown.
+func (s *Store) signInTogether(ctx context.Context, in auth.SignIn) (out auth.SignedIn, err error) {
+	start := s.config.Now()
+	defer func() { s.observe(ctx, "sign in", start, err) }()
+	bounded, cancel := context.WithTimeout(ctx, s.config.Timeout)
+	defer cancel()
+	one := &signIn{ctx: bounded, in: in, done: make(chan struct{})}
+	s.together.mu.Lock()
+	s.together.waiting = append(s.together.waiting, one)
+	first := !s.together.busy
+	s.together.busy = true
+	s.together.mu.Unlock()
+	if first {
+		go s.writeTogether(context.Background()) //nolint:gosec // it is nobody's alone
+	}
+	select {
+	case <-one.done:
+		return one.out, one.err
+	case <-bounded.Done():
+		if ctx.Err() == nil { // as in write
+			s.failed.Store(true)
+		}
+		return auth.SignedIn{}, s.wrap("sign in", bounded.Err())
+	}
+}
+
+// writeTogether writes what waits, until nothing does.
+func (s *Store) writeTogether(ctx context.Context) {
+	for {
+		s.together.mu.Lock()
+		group := slices.Clone(s.together.waiting[:min(mostTogether, len(s.together.waiting))])
+		s.together.waiting = slices.Delete(s.together.waiting, 0, len(group))
+		s.together.busy = len(group) > 0
+		s.together.mu.Unlock()
+		if len(group) == 0 {
+			return
+		}
+		became, err := write(ctx, s, "sign ins", noTurn, func(t *tx) ([]signedIn, error) { return t.signInAll(group) })
+		for i, one := range group {
+			if err != nil {
+				one.err = err
+			} else {
+				one.signedIn = became[i]
+				one.err = s.wrap("sign in", one.err)
+			}
+			if errors.Is(one.err, auth.ErrUnavailable) && one.ctx.Err() == nil {
+				s.failed.Store(true)
+			}
+			if one.err == nil && s.config.Recorded != nil {
+				for _, e := range one.events {
+					s.config.Recorded(one.ctx, e)
+				}
+			}
+			close(one.done)
+		}
+	}
+}
+
+// signInAll signs each in, and takes back alone what failed alone.
+func (t *tx) signInAll(group []*signIn) ([]signedIn, error) {
+	became := make([]signedIn, len(group))
+	for i, one := range group {
+		if err := one.ctx.Err(); err != nil { // nobody waits for it any more
+			became[i].err = err
+			continue
+		}
+		if _, err := t.exec(`SAVEPOINT one`); err != nil {
+			return nil, fmt.Errorf("set savepoint: %w", err)
+		}
+		out, err := t.signIn(one.in)
+		if became[i] = (signedIn{out, t.events, err}); err != nil {
+			if _, err := t.exec(`ROLLBACK TO one`); err != nil {
+				return nil, fmt.Errorf("roll back to savepoint: %w", err)
+			}
+		}
+		if _, err := t.exec(`RELEASE one`); err != nil {
+			return nil, fmt.Errorf("release savepoint: %w", err)
+		}
+		t.events = nil // told with the context of its caller
+	}
+	return became, nil
+}

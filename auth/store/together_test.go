@@ -1,0 +1,105 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/loginwall/loginwall/auth"
+	"github.com/loginwall/loginwall/auth/store"
+)
+
+// Sign-ins that come while the disk is busy are written in one transaction; each has
+// its own outcome, and its event is told with its own context.
+func TestSignInTogether(t *testing.T) {
+	type key struct{}
+	var mu sync.Mutex
+	transactions, told := 0, map[string]any{}
+	s := open(t, store.Config{
+		URL: "sqlite:" + filepath.Join(t.TempDir(), "loginwall.db"), Create: true, Timeout: time.Minute,
+		Observe: func(_ context.Context, what string, _ time.Duration, _ error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if what == "sign ins" {
+				transactions++
+			}
+		},
+		Recorded: func(ctx context.Context, e auth.Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			if e.Kind == auth.EventSignIn {
+				told[e.Email] = ctx.Value(key{})
+			}
+		},
+	})
+	const people, blocked, gone = 100, 7, 9
+	if _, err := s.Block(t.Context(), store.Who{Email: person(blocked).Email}, "x", ""); err != nil {
+		t.Fatal(err)
+	}
+	eventually := func(waiting int) {
+		t.Helper()
+		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+			if n, busy := s.Waiting(); busy && n == waiting {
+				return
+			}
+		}
+		t.Fatalf("%d do not wait", waiting)
+	}
+
+	disk := make(chan struct{})
+	s.Hang(disk)
+	errs := make([]error, people)
+	sessions := make([]auth.Session, people)
+	leave, goAway := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	in := func(n int) {
+		all.Go(func() {
+			ctx := context.WithValue(t.Context(), key{}, n)
+			if n == gone {
+				ctx = leave
+			}
+			sessions[n], errs[n] = trySignIn(ctx, s, n)
+		})
+	}
+	in(0)
+	eventually(0)
+	for n := 1; n < people; n++ {
+		in(n)
+	}
+	eventually(people - 1)
+	goAway()
+	close(disk)
+	all.Wait()
+
+	if transactions != 2 {
+		t.Errorf("%d transactions, want 2", transactions)
+	}
+	for n, err := range errs {
+		email := fmt.Sprintf("user%d@example.com", n)
+		switch {
+		case n == blocked:
+			if !errors.Is(err, auth.ErrBlocked) {
+				t.Errorf("the blocked one: %v", err)
+			}
+		case n == gone:
+			if !errors.Is(err, auth.ErrUnavailable) {
+				t.Errorf("the one who went away: %v", err)
+			}
+		case err != nil:
+			t.Errorf("%s: %v", email, err)
+		case told[email] != n:
+			t.Errorf("%s: its event was told with %v", email, told[email])
+		}
+	}
+	wantSessions(t, s, slices.DeleteFunc(sessions, func(s auth.Session) bool {
+		return s.Identity.Email == person(blocked).Email || s.Identity.Email == person(gone).Email
+	}))
+	if _, found := told[person(blocked).Email]; found {
+		t.Error("an event of the one who was turned away")
+	}
+}
