@@ -55,6 +55,22 @@ type Upstreams struct {
 	Routes map[int]*Upstream
 }
 
+// Connections counts those that are open and those that are idle, of all upstreams
+// together, and the requests that wait for one, as far as proxy/direct has them.
+func (u Upstreams) Connections() (n [3]int) {
+	add := func(up *Upstream) {
+		if up != nil && up.direct != nil {
+			open, idle, waiting := up.direct.Stats()
+			n[0], n[1], n[2] = n[0]+open, n[1]+idle, n[2]+waiting
+		}
+	}
+	add(u.Default)
+	for _, up := range u.Routes {
+		add(up)
+	}
+	return n
+}
+
 func (u Upstreams) of(route int) *Upstream {
 	if up := u.Routes[route]; up != nil {
 		return up

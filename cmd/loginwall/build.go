@@ -34,6 +34,8 @@ type site struct {
 	handler  http.Handler
 	gate     *gate.Gate
 	provider *relyingParty
+	// upstreams are the apps behind handler.
+	upstreams proxy.Upstreams
 	// stop ends what runs for this site alone.
 	stop func()
 }
@@ -122,7 +124,7 @@ func (w *wall) build(cfg *config.Config, before *site) (*site, error) {
 	}
 	ctx, cancel := context.WithCancel(w.background)
 	w.running.Go(func() { sessions.RunSeen(ctx, flushSeen) })
-	return &site{cfg: cfg, handler: handler, gate: decider, provider: provider, stop: cancel}, nil
+	return &site{cfg: cfg, handler: handler, gate: decider, provider: provider, upstreams: upstreams, stop: cancel}, nil
 }
 
 // ownPages are all that is below /_auth/.

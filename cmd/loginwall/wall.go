@@ -83,6 +83,7 @@ func (p *program) newWall(ctx context.Context, cfg *config.Config) (_ *wall, err
 	w.revoked = session.NewRevocations(p.now)
 	w.metrics = observe.NewMetrics(observe.MetricsConfig{
 		Version: version(), FeedAge: w.revoked.Age, DroppedLines: w.queue.Dropped, DroppedEvents: w.audit.Dropped,
+		Connections: func() [3]int { return w.site.Load().upstreams.Connections() },
 		ClockOffset: func() time.Duration { return w.site.Load().provider.ClockOffset() },
 	})
 	if w.tracer, err = observe.NewTracer(ctx, p.env, version(), w.log, p.now); err != nil {

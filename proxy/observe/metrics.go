@@ -24,6 +24,9 @@ type MetricsConfig struct {
 	// DroppedLines counts the log lines that were dropped; DroppedEvents those of an
 	// audit stream that goes to a file.
 	DroppedLines, DroppedEvents func() int64
+	// Connections are those to upstreams, as upstream_transport: direct has them: open,
+	// idle, and requests that wait for one.
+	Connections func() [3]int
 	// ClockOffset is the provider's clock minus ours.
 	ClockOffset func() time.Duration
 }
@@ -103,6 +106,14 @@ func NewMetrics(c MetricsConfig) *Metrics {
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.gaugeFunc("revocation_feed_age_seconds", "Age of the last known revocations.", c.FeedAge)
 	m.gaugeFunc("provider_clock_offset_seconds", "The provider's clock minus ours, as its last answer told.", c.ClockOffset)
+	if c.Connections != nil {
+		for i, state := range []string{"open", "idle", "waiting"} {
+			m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+				Namespace: namespace, Name: "upstream_connections", Help: "Connections of upstream_transport: direct, and requests that wait for one.",
+				ConstLabels: prometheus.Labels{"state": state},
+			}, func() float64 { return float64(c.Connections()[i]) }))
+		}
+	}
 	m.dropped("log", c.DroppedLines)
 	m.dropped("audit", c.DroppedEvents)
 	m.logins.WithLabelValues("ok", "") // there from the start, so that "none came back" can be asked

@@ -225,6 +225,7 @@ func touched() *observe.Metrics {
 		FeedAge:       func() time.Duration { return 1500 * time.Millisecond },
 		DroppedLines:  func() int64 { return 7 },
 		DroppedEvents: func() int64 { return 8 },
+		Connections:   func() [3]int { return [3]int{3, 2, 1} },
 		ClockOffset:   func() time.Duration { return -2 * time.Second },
 	})
 	m.Request(observe.Proxied, "GET", 200, 3*time.Millisecond, false)
@@ -272,6 +273,7 @@ func TestMetrics(t *testing.T) {
 		`loginwall_log_lines_dropped_total{stream="log"} 7`,
 		`loginwall_log_lines_dropped_total{stream="audit"} 8`,
 		`loginwall_provider_clock_offset_seconds -2`,
+		`loginwall_upstream_connections{state="open"} 3`, `loginwall_upstream_connections{state="idle"} 2`, `loginwall_upstream_connections{state="waiting"} 1`,
 		`version="v1.2.3"} 1`,
 		`go_goroutines `, `process_open_fds `,
 	} {
