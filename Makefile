@@ -51,7 +51,7 @@ fuzz: ## each fuzz target for FUZZTIME
 
 bench: build ## the wall beside a bare proxy and nginx; BENCH takes flags: BENCH='-run login -rounds 1'
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/ ./deploy/bench ./deploy/bench/bare
-	taskset -c 1 bin/bench $(BENCH)
+	taskset -c 1 bin/bench -o deploy/bench/RESULTS.md $(BENCH)
 
 bench-parts: ## the parts of the request's path, each alone
 	go test -run '^$$' -bench . -benchmem -count 5 ./...

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
+	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -31,13 +33,7 @@ func BenchmarkProxy(b *testing.B) {
 		r := newRig(b, app.url, setup{})
 		cookie := "Cookie: " + r.signIn(alice) + "\r\n"
 
-		bare := httptest.NewServer(&httputil.ReverseProxy{
-			Rewrite: func(pr *httputil.ProxyRequest) { pr.SetURL(app.url); pr.SetXForwarded() },
-			Transport: &http.Transport{
-				MaxIdleConnsPerHost: 1024, DisableCompression: true,
-			},
-			BufferPool: &pool{},
-		})
+		bare := bareProxy(app.url)
 		b.Run(name+"bare", func(b *testing.B) { drive(b, bare.Listener.Addr().String(), cookie, size) })
 		bare.Close()
 
@@ -55,6 +51,70 @@ func BenchmarkProxy(b *testing.B) {
 	}
 }
 
+// bareProxy is what the wall is measured against.
+func bareProxy(app *url.URL) *httptest.Server {
+	return httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite:    func(pr *httputil.ProxyRequest) { pr.SetURL(app); pr.SetXForwarded() },
+		Transport:  &http.Transport{MaxIdleConnsPerHost: 1024, DisableCompression: true},
+		BufferPool: &pool{},
+	})
+}
+
+// A signed-in request, access log and metrics included, allocates hardly more than
+// the bare proxy does without them. What it may allocate more stands here, so that
+// it grows on purpose only.
+func TestAllocations(t *testing.T) {
+	if underRace {
+		t.Skip("pools lose things on purpose under the race detector")
+	}
+	const more = 6
+	body := strings.Repeat("x", 1<<10)
+	app := cheapApp(t, fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nEtag: \"abc\"\r\nCache-Control: no-cache\r\n\r\n%s", len(body), body))
+	r := newRig(t, app.url, setup{})
+	queue := observe.NewQueue(io.Discard, 1<<20, nil)
+	r.config.AccessLog = observe.NewAccessLog(queue, false)
+	r.reload(r.rules)
+	bare := bareProxy(app.url)
+	defer bare.Close()
+
+	request := benchRequest("Cookie: " + r.signIn(alice) + "\r\n")
+	count := func(address string) float64 {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+		must(t, err)
+		defer conn.Close()
+		in := bufio.NewReaderSize(conn, 64<<10)
+		return testing.AllocsPerRun(300, func() { must(t, exchangeOne(conn, in, request, len(body))) })
+	}
+	if wall, bare := count(r.addr), count(bare.Listener.Addr().String()); wall > bare+more {
+		t.Errorf("%v allocations, and %v of the bare proxy (want %d more at most)", wall, bare, more)
+	}
+	must(t, queue.Close(context.Background()))
+}
+
+// exchangeOne sends a request and reads its answer.
+func exchangeOne(conn net.Conn, in *bufio.Reader, request []byte, size int) error {
+	if _, err := conn.Write(request); err != nil {
+		return err
+	}
+	line, err := in.ReadSlice('\n')
+	if err == nil && !bytes.HasPrefix(line, []byte("HTTP/1.1 200")) {
+		err = fmt.Errorf("answered %q", line)
+	}
+	for err == nil && len(line) > 2 {
+		line, err = in.ReadSlice('\n')
+	}
+	if err == nil {
+		_, err = in.Discard(size)
+	}
+	return err
+}
+
+func benchRequest(cookie string) []byte {
+	return []byte("GET /some/path?with=query HTTP/1.1\r\nHost: app.test\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n" +
+		"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\nAccept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate, br\r\n" +
+		"Sec-Fetch-Dest: document\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Site: same-origin\r\n" + cookie + "\r\n")
+}
+
 type pool struct{ p sync.Pool }
 
 func (p *pool) Get() []byte {
@@ -66,7 +126,7 @@ func (p *pool) Get() []byte {
 func (p *pool) Put(b []byte) { p.p.Put(&b) }
 
 // cheapApp answers whatever ends in an empty line, without reading it.
-func cheapApp(b *testing.B, answer []byte) *rawApp {
+func cheapApp(b testing.TB, answer []byte) *rawApp {
 	app := newConnApp(b, nil)
 	app.handle = func(conn net.Conn) {
 		buf := make([]byte, 16<<10)
@@ -88,9 +148,7 @@ func cheapApp(b *testing.B, answer []byte) *rawApp {
 
 func drive(b *testing.B, addr, cookie string, size int) {
 	const connections = 64
-	request := []byte("GET /some/path?with=query HTTP/1.1\r\nHost: app.test\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n" +
-		"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\nAccept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate, br\r\n" +
-		"Sec-Fetch-Dest: document\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Site: same-origin\r\n" + cookie + "\r\n")
+	request := benchRequest(cookie)
 	var conns []net.Conn
 	for range connections {
 		conn, err := new(net.Dialer).DialContext(context.Background(), "tcp", addr)
@@ -109,22 +167,7 @@ func drive(b *testing.B, addr, cookie string, size int) {
 		clients.Go(func() {
 			in := bufio.NewReaderSize(conn, 64<<10)
 			for left.Add(-1) >= 0 {
-				if _, err := conn.Write(request); err != nil {
-					b.Error(err)
-					return
-				}
-				status, err := in.ReadSlice('\n')
-				if err != nil || !bytes.HasPrefix(status, []byte("HTTP/1.1 200")) {
-					b.Errorf("%q, %v", status, err)
-					return
-				}
-				for line := status; len(line) > 2; {
-					if line, err = in.ReadSlice('\n'); err != nil {
-						b.Error(err)
-						return
-					}
-				}
-				if _, err := in.Discard(size); err != nil {
+				if err := exchangeOne(conn, in, request, size); err != nil {
 					b.Error(err)
 					return
 				}

@@ -179,7 +179,12 @@ func (b *bench) startSignedIn(ctx context.Context, k kind) (*target, error) {
 			return nil, err
 		}
 	}
-	return t, nil
+	conn, err := connect(t, "/1k") // wrk takes a redirect for an answer
+	if err != nil {
+		t.stop()
+		return nil, err
+	}
+	return t, conn.Close()
 }
 
 // gate runs the gate's own benchmarks.

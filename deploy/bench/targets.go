@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -248,7 +250,7 @@ func freeAddress() (string, error) {
 type login struct {
 	client   *http.Client
 	address  string
-	attempt  string // the cookie
+	attempt  string // the cookies
 	callback string // the target of the way back
 }
 
@@ -264,11 +266,11 @@ func browser() *http.Client {
 // begin asks the wall for a login, and the provider for the way back.
 func begin(ctx context.Context, client *http.Client, address, email string) (*login, error) {
 	l := &login{client: client, address: address}
-	provider, attempt, err := l.follow(ctx, "http://"+address+"/_auth/login")
+	provider, cookies, err := l.follow(ctx, "http://"+address+"/_auth/login")
 	if err != nil {
 		return nil, err
 	}
-	l.attempt = attempt
+	l.attempt = strings.Join(cookies, "; ")
 	way, _, err := l.follow(ctx, provider+"&login_hint="+url.QueryEscape(email))
 	if err != nil {
 		return nil, err
@@ -283,35 +285,40 @@ func begin(ctx context.Context, client *http.Client, address, email string) (*lo
 
 // finish comes back to the wall and returns the session's cookie.
 func (l *login) finish(ctx context.Context) (cookie string, err error) {
-	if _, cookie, err = l.follow(ctx, "http://"+l.address+l.callback); err == nil && cookie == "" {
-		err = errors.New("sign in: the callback set no session")
+	_, cookies, err := l.follow(ctx, "http://"+l.address+l.callback)
+	if err != nil {
+		return "", err
 	}
-	return cookie, err
+	session := regexp.MustCompile(`^loginwall-\d+=`)
+	if i := slices.IndexFunc(cookies, session.MatchString); i >= 0 {
+		return cookies[i], nil
+	}
+	return "", errors.New("sign in: the callback set no session")
 }
 
 // follow takes one step, which every time is a redirect, and returns where to and
-// the cookie that was set.
-func (l *login) follow(ctx context.Context, address string) (location, cookie string, err error) {
+// the cookies that were set.
+func (l *login) follow(ctx context.Context, address string) (location string, cookies []string, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return "", "", fmt.Errorf("sign in: %w", err)
+		return "", nil, fmt.Errorf("sign in: %w", err)
 	}
 	if l.attempt != "" && req.URL.Host == l.address {
 		req.Header.Set("Cookie", l.attempt)
 	}
 	res, err := l.client.Do(req)
 	if err != nil {
-		return "", "", fmt.Errorf("sign in: %w", err)
+		return "", nil, fmt.Errorf("sign in: %w", err)
 	}
 	defer res.Body.Close()
 	_, _ = io.Copy(io.Discard, res.Body)
 	if res.StatusCode/100 != 3 {
-		return "", "", fmt.Errorf("sign in: %s answered %s", req.URL.Path, res.Status)
+		return "", nil, fmt.Errorf("sign in: %s answered %s", req.URL.Path, res.Status)
 	}
 	for _, c := range res.Cookies() {
 		if c.MaxAge > 0 {
-			cookie = c.Name + "=" + c.Value
+			cookies = append(cookies, c.Name+"="+c.Value)
 		}
 	}
-	return res.Header.Get("Location"), cookie, nil
+	return res.Header.Get("Location"), cookies, nil
 }
