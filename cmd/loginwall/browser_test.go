@@ -49,6 +49,12 @@ func TestBrowser(t *testing.T) {
 		"session resumes":     testSessionResumes,
 		"demo":                testDemo,
 		"single sign-on":      testSingleSignOn,
+		"directory":           testDirectory,
+		"end and delete":      testEndAndDelete,
+		"own sessions":        testOwnSessions,
+		"stale sign-in":       testStaleSignIn,
+		"directory in light":  func(t *testing.T, browser context.Context, _ *scene) { testDirectoryLooks(t, browser, "light") },
+		"directory in dark":   func(t *testing.T, browser context.Context, _ *scene) { testDirectoryLooks(t, browser, "dark") },
 		"accessible in light": func(t *testing.T, browser context.Context, _ *scene) { testAccessible(t, browser, "light") },
 		"accessible in dark":  func(t *testing.T, browser context.Context, _ *scene) { testAccessible(t, browser, "dark") },
 	} {
