@@ -1,0 +1,94 @@
+package main
+
+import (
+	"bufio"
+	"database/sql"
+	"io"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"testing"
+	"time"
+)
+
+const adminsWall = basics + "admins: [alice@example.com]\n"
+
+// TestExport takes 100,000 users along: whole, without the wall growing by them,
+// and not to the end when who takes them is not let in any more.
+func TestExport(t *testing.T) {
+	const many = 100_000
+	r := startWall(t, "", adminsWall)
+	r.signIn(t, "alice@example.com", "/")
+	db, err := sql.Open("sqlite", filepath.Join(r.folder, "loginwall.db"))
+	check(t, err)
+	_, err = db.ExecContext(t.Context(), `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) INSERT INTO users
+		SELECT printf('user%022d', i), 'https://accounts.example.com', i, 'user' || i || '@example.com', 1, '=HYPERLINK("https://evil.test")', '', 'example.com',
+		'', 1700000000000 + i, 1700000000000 + i, 1700000000000 + i, 1 FROM n`, many)
+	check(t, err)
+	check(t, db.Close())
+	memory := func() int {
+		response, err := r.client.Get("http://" + r.ops + "/metrics")
+		check(t, err)
+		defer response.Body.Close()
+		body, err := io.ReadAll(response.Body)
+		check(t, err)
+		found := regexp.MustCompile(`(?m)^process_resident_memory_bytes (\S+)$`).FindSubmatch(body)
+		if found == nil {
+			t.Fatal("no figure of the memory")
+		}
+		n, err := strconv.ParseFloat(string(found[1]), 64)
+		check(t, err)
+		return int(n)
+	}
+	export := func() *bufio.Reader {
+		request := r.request(t, http.MethodGet, []string{"-nav", "/_auth/users/export.csv"})
+		request.Host = r.host()
+		request.Header.Set("Cookie", r.cookies().String())
+		response, err := r.client.Do(request)
+		check(t, err)
+		t.Cleanup(func() { response.Body.Close() })
+		if response.StatusCode != http.StatusOK {
+			t.Fatal(response.Status)
+		}
+		return bufio.NewReader(response.Body)
+	}
+	read := func(in *bufio.Reader, most int) (lines int, err error) {
+		for lines < most {
+			line, err := in.ReadString('\n')
+			if err != nil {
+				return lines, err
+			}
+			if lines == 1 && regexp.MustCompile(`[,"]=HYPERLINK`).MatchString(line) {
+				t.Errorf("a formula: %s", line)
+			}
+			lines++
+		}
+		return lines, nil
+	}
+	before := memory()
+	if lines, err := read(export(), many+10); err != io.EOF || lines != 1+1+many { //nolint:errorlint // io.EOF is what says that it is whole
+		t.Errorf("%d lines, then %v", lines, err)
+	}
+	// A page of a thousand users is what the wall holds at a time.
+	if grown := memory() - before; grown > 48<<20 {
+		t.Errorf("the wall grew by %d MiB", grown>>20)
+	}
+
+	in := export()
+	if _, err := read(in, 10); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("loginwall", "users", "block", "alice@example.com", "--config", filepath.Join(r.folder, "wall.yaml")).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	poll(t, "the wall has not heard of the block", func() bool {
+		return r.ask(t, http.MethodGet, "-nav", "/").StatusCode == http.StatusForbidden
+	})
+	start := time.Now()
+	if lines, err := read(in, many); err == nil || err == io.EOF { //nolint:errorlint // as above
+		t.Errorf("who was blocked got %d lines within %v, then %v", lines, time.Since(start), err)
+	}
+}
