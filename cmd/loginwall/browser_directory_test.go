@@ -11,9 +11,6 @@ import (
 	"testing"
 	"time"
 
-	cdpbrowser "github.com/chromedp/cdproto/browser"
-	"github.com/chromedp/cdproto/network"
-	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
 
 	"github.com/loginwall/loginwall/auth"
@@ -81,12 +78,7 @@ func testEndAndDelete(t *testing.T, browser context.Context, s *scene) {
 	admin.click("Delete…")
 	admin.sees("Delete this person?")
 	folder := t.TempDir()
-	info, err := chromedp.Call(admin.ctx, target.GetTargetInfo, target.GetTargetInfoParams{})
-	check(t, err)
-	_, err = chromedp.Call(admin.ctx, cdpbrowser.SetDownloadBehavior, cdpbrowser.SetDownloadBehaviorParams{
-		Behavior: "allow", BrowserContextID: info.TargetInfo.BrowserContextID, DownloadPath: folder,
-	})
-	check(t, err)
+	admin.do("keep downloads", tell("Page.setDownloadBehavior", map[string]any{"behavior": "allow", "downloadPath": folder}))
 	admin.click("export as JSON")
 	poll(t, "no export with all that is known", func() bool {
 		text, err := os.ReadFile(filepath.Join(folder, "user.json"))
@@ -260,9 +252,7 @@ func (s *scene) signedIn(email, name, subject string, ago time.Duration) *http.C
 // has gives a tab a cookie.
 func (b *tab) has(s *scene, c *http.Cookie) {
 	b.t.Helper()
-	if _, err := chromedp.Call(b.ctx, network.SetCookie, network.SetCookieParams{Name: c.Name, Value: c.Value, URL: s.url}); err != nil {
-		b.t.Fatal(err)
-	}
+	b.do("take a cookie", tell("Network.setCookie", map[string]any{"name": c.Name, "value": c.Value, "url": s.url}))
 }
 
 // fill types into a field.
