@@ -164,6 +164,7 @@ func everyView(t *testing.T) map[string]page.View {
 	}
 	views := map[string]page.View{
 		"signin":       page.SignInRequired{},
+		"again":        page.SignInAgain{Email: "alice@example.com", Name: "Alice Archer"},
 		"denied":       page.Denied{Email: "mallory@evil.test", Name: "Mallory Moss", Reason: "domain"},
 		"denied-long":  page.Denied{Email: long, Name: "Maximiliane Gräfin von und zu der Langen Adresse", Reason: "hosted_domain"},
 		"blocked":      page.Denied{Email: "bob@example.com", Name: "Bob Baker", Reason: "blocked"},
@@ -171,6 +172,15 @@ func everyView(t *testing.T) map[string]page.View {
 		"nobody":       page.Denied{Reason: "nobody"},
 		"account":      account("alice@example.com", "Alice Archer"),
 		"account-long": account(long, "Maximiliane Gräfin von und zu der Langen Adresse"),
+		"account-busy": func() page.Account {
+			v := account("alice@example.com", "Alice Archer")
+			v.Notice = "That session has ended."
+			v.Sessions = []page.OpenSession{
+				{ID: "a", Device: "Firefox on Linux", Address: "192.0.2.1", CreatedAt: now.Add(-3 * time.Hour), LastSeen: now, Current: true},
+				{ID: "b", Device: "Samsung Internet on Android", Address: "2001:db8:4006:812::200e", CreatedAt: now.Add(-90 * time.Hour), LastSeen: now.Add(-time.Hour)},
+			}
+			return v
+		}(),
 		"signout":      page.SignOut{Email: "alice@example.com", Name: "Alice Archer"},
 		"signout-none": page.SignOut{},
 		"signedout":    page.SignedOut{},
