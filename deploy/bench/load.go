@@ -258,19 +258,19 @@ func (b *bench) footprint(ctx context.Context, k kind) (out figures, err error) 
 			defer release()
 			open += n
 			time.Sleep(settle)
-			sum := 0.0
+			var sum, own float64
 			for _, p := range t.processes {
-				m, err := p.memory()
+				all, anonymous, err := p.memory()
 				if err != nil {
 					return nil, err
 				}
-				sum += m
+				sum, own = sum+all, own+anonymous
 			}
 			name := fmt.Sprintf(more.figure, open)
 			if open == 0 {
 				name = "idle"
 			}
-			out = append(out, figure{name, "MiB", sum})
+			out = append(out, figure{name, "MiB", sum}, figure{name + ", without the program's file", "MiB", own})
 		}
 	}
 	return out, nil

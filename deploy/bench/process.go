@@ -85,16 +85,23 @@ func (p *process) cpu() (time.Duration, error) {
 	return sum, nil
 }
 
-// memory is the resident size in MiB.
-func (p *process) memory() (float64, error) {
+// memory is the resident size, and the part of it that is not the program's file,
+// which the kernel may drop and read again, in MiB.
+func (p *process) memory() (all, anonymous float64, err error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
-		return 0, fmt.Errorf("read the memory: %w", err)
+		return 0, 0, fmt.Errorf("read the memory: %w", err)
 	}
-	m := regexp.MustCompile(`VmRSS:\s+(\d+) kB`).FindSubmatch(text)
-	if m == nil {
-		return 0, errors.New("read the memory: no VmRSS")
+	for name, into := range map[string]*float64{"VmRSS": &all, "RssAnon": &anonymous} {
+		m := regexp.MustCompile(name + `:\s+(\d+) kB`).FindSubmatch(text)
+		if m == nil {
+			return 0, 0, fmt.Errorf("read the memory: no %s", name)
+		}
+		kib, err := strconv.Atoi(string(m[1]))
+		if err != nil {
+			return 0, 0, fmt.Errorf("read the memory: %w", err)
+		}
+		*into = float64(kib) / 1024
 	}
-	kib, err := strconv.Atoi(string(m[1]))
-	return float64(kib) / 1024, err
+	return all, anonymous, nil
 }
