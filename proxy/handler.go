@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/loginwall/loginwall/auth"
@@ -111,6 +112,8 @@ type Handler struct {
 	origin string
 	// host (of PublicURL) and hop are values of header fields, shared by all requests.
 	host, hop []string
+	// worker is done when a service worker was warned of.
+	worker sync.Once
 }
 
 // New checks c.
@@ -239,10 +242,25 @@ func (h *Handler) decide(x *exchange) {
 	}
 	x.trace.Route(d.Route())
 	if d.Verdict() == policy.Allow {
+		if x.r.Header["Service-Worker"] != nil {
+			h.warnOfWorker(x)
+		}
 		h.forward(x, d)
 		return
 	}
 	h.refuse(x, d)
+}
+
+// warnOfWorker tells an operator, once, of a service worker whose scope holds our
+// own paths: one that answers them from its cache answers the login, and nothing
+// that we could see follows.
+func (h *Handler) warnOfWorker(x *exchange) {
+	if strings.LastIndexByte(x.target.path, '/') == 0 {
+		h.worker.Do(func() {
+			h.Log.Warn("the app has a service worker that can answer for the login: it must leave everything below /_auth/ alone, as the README says",
+				slog.String("path", x.target.path), slog.String("request_id", x.record.RequestID))
+		})
+	}
 }
 
 // unsure is the answer where nobody knows whether the request may pass.

@@ -130,6 +130,12 @@ func (h *Handler) route(v *visit) {
 	case "":
 		h.only(v, true, h.list, http.MethodGet, http.MethodHead)
 		return
+	case "activity":
+		h.only(v, true, h.activity, http.MethodGet, http.MethodHead)
+		return
+	case "events":
+		h.only(v, true, h.events, http.MethodGet, http.MethodHead)
+		return
 	case "export.csv", "export.json":
 		h.only(v, true, h.exportUsers, http.MethodGet, http.MethodHead)
 		return

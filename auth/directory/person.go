@@ -127,6 +127,7 @@ func (e shownEvent) What() string {
 		auth.EventUnblocked:    "Unblocked",
 		auth.EventAdminChanged: "An admin's address changed hands",
 		auth.EventUserDeleted:  "Deleted from the directory",
+		auth.EventReloaded:     "Configuration reloaded",
 	}[e.Kind]; text != "" {
 		return text
 	}

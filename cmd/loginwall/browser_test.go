@@ -47,6 +47,7 @@ func TestBrowser(t *testing.T) {
 		"provider away":       testProviderAway,
 		"session ends":        testSessionEnds,
 		"session resumes":     testSessionResumes,
+		"activity":            testActivity,
 		"demo":                testDemo,
 		"single sign-on":      testSingleSignOn,
 		"directory":           testDirectory,
