@@ -7,7 +7,7 @@ TOOL := go tool -modfile=deploy/tools/go.mod
 # How long each fuzz target runs under `make fuzz`.
 FUZZTIME ?= 2m
 
-.PHONY: build image demo test components format lint vet check-modules unit fuzz bench bench-parts mutants floods soak vulncheck
+.PHONY: build image demo test components format lint vet check-modules unit fuzz bench bench-parts mutants floods replicas soak vulncheck
 
 build: ## one static binary in bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/loginwall ./cmd/loginwall
@@ -61,6 +61,9 @@ mutants: ## META-254: take out one defence at a time, and see a test go red
 
 floods: ## DOS: what strangers do in great numbers; keeps the figures
 	FLOODS=testdata/floods.md go test -count 1 -timeout 30m -v -run '^TestFloods$$' ./cmd/loginwall
+
+replicas: build ## many walls on one PostgreSQL, with a million users; keeps the figures
+	LOGINWALL=$(CURDIR)/bin/loginwall REPLICAS=testdata/replicas.md go test -count 1 -timeout 30m -v -run '^TestReplicas$$' ./cmd/loginwall
 
 # How long the soak is.
 SOAK ?= 30m

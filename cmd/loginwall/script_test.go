@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	// A program with the race detector otherwise sleeps for a second before it ends,
 	// in case another thread still has a race to report.
 	_ = os.Setenv("GORACE", goRace)
-	testscript.Main(hygiene.Tests{M: m}, map[string]func(){"loginwall": func() { os.Exit(realMain()) }, "relay": relay})
+	testscript.Main(hygiene.Tests{M: m}, map[string]func(){"loginwall": func() { os.Exit(realMain()) }, "relay": relay, "loginwall-ahead": ahead})
 }
 
 const goRace = "atexit_sleep_ms=20"
