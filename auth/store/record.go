@@ -352,7 +352,8 @@ func (s *Store) Revocations(ctx context.Context, after int64) (auth.Feed, error)
 	if err != nil {
 		return auth.Feed{}, err
 	}
-	s.epoch.Store(&told.epoch)
+	epoch := told.epoch // by itself, lest it keep all the rows
+	s.epoch.Store(&epoch)
 	return told.Feed, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +28,7 @@ import (
 
 	"github.com/loginwall/loginwall/auth"
 	"github.com/loginwall/loginwall/auth/seal"
+	"github.com/loginwall/loginwall/auth/session"
 	"github.com/loginwall/loginwall/auth/store"
 	"github.com/loginwall/loginwall/auth/store/storetest"
 )
@@ -114,6 +117,10 @@ func newCluster(t *testing.T, rows int, table *figures) *cluster {
 	c := &cluster{rig: newRig(t), pg: storetest.StartPostgres(t, "fsync=on"), folder: t.TempDir()}
 	database := c.pg.Database(t)
 	if rows > 0 {
+		for _, n := range []int{rows / 10, rows} {
+			loadRevocations(t, c.pg.Database(t), n, table)
+		}
+		writeRates(t, c.pg.Database(t), table)
 		fill(t, database, rows, rows/10)
 		table.add(t, []string{"users and live revocations in PostgreSQL", fmt.Sprintf("%d; %d", rows, rows/10)})
 	}
@@ -154,6 +161,7 @@ func newCluster(t *testing.T, rows int, table *figures) *cluster {
 	}
 	table.add(t, []string{"start to first answer, slowest of ten, one after another", slowest.Round(time.Millisecond).String()})
 	if rows > 0 {
+		time.Sleep(10 * time.Second) // what a start does is over then
 		before := c.pg.Count(t, database, statements)
 		time.Sleep(10 * time.Second)
 		// The two that this asks with itself do not count.
@@ -670,6 +678,75 @@ func (r *cuttableRelay) carry(to, from net.Conn) {
 
 func (r *cuttableRelay) cut()  { r.passing.Lock() }
 func (r *cuttableRelay) mend() { r.passing.Unlock() }
+
+// loadRevocations measures what the set of the revoked takes of a start.
+func loadRevocations(t *testing.T, database string, n int, table *figures) {
+	t.Helper()
+	fill(t, database, 0, n)
+	s, err := store.Open(t.Context(), store.Config{URL: database})
+	check(t, err)
+	defer s.Close()
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	set := session.NewRevocations(nil)
+	began := time.Now()
+	check(t, session.NewFollower(s, set, 0, slog.New(slog.DiscardHandler)).Poll(t.Context()))
+	took := time.Since(began)
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if known, _, _ := set.Len(); known != n {
+		t.Errorf("%d revocations are known, want %d", known, n)
+	}
+	table.add(t, []string{
+		fmt.Sprintf("reading %d live revocations at the start: time; memory that they take", n),
+		fmt.Sprintf("%v; %.0f MB", took.Round(time.Millisecond), float64(after.HeapAlloc-before.HeapAlloc)/1e6),
+	})
+}
+
+// writeRates measures what two walls together write in a second.
+func writeRates(t *testing.T, database string, table *figures) {
+	t.Helper()
+	const total, workers = 2000, 32
+	var stores []*store.Store
+	for range 2 {
+		s, err := store.Open(t.Context(), store.Config{URL: database, Create: true})
+		check(t, err)
+		defer s.Close() //nolint:gocritic // both at the end
+		stores = append(stores, s)
+	}
+	ids := make([]auth.SessionID, total)
+	rate := func(do func(s *store.Store, n int) error) string {
+		var group sync.WaitGroup
+		var failed atomic.Pointer[error]
+		began := time.Now()
+		for w := range workers {
+			group.Go(func() {
+				for n := w; n < total; n += workers {
+					if err := do(stores[n%2], n); err != nil {
+						failed.Store(&err)
+					}
+				}
+			})
+		}
+		group.Wait()
+		if err := failed.Load(); err != nil {
+			t.Error(*err)
+		}
+		return fmt.Sprintf("%.0f", total/time.Since(began).Seconds())
+	}
+	signIns := rate(func(s *store.Store, n int) error {
+		ids[n] = auth.NewSessionID()
+		_, err := s.SignIn(t.Context(), auth.SignIn{MaxAge: time.Hour, Session: ids[n], Identity: auth.Identity{
+			Issuer: "https://accounts.google.com", Subject: strconv.Itoa(n), Email: fmt.Sprintf("p%d@example.com", n), EmailVerified: true,
+		}})
+		return err
+	})
+	signOuts := rate(func(s *store.Store, n int) error {
+		return s.EndSession(t.Context(), auth.Ending{Session: ids[n], By: "test", Reason: auth.EndSignOut})
+	})
+	table.add(t, []string{"first sign-ins; sign-outs: a second, from two walls' stores at once, on disk", signIns + "; " + signOuts})
+}
 
 // fill makes a store with many users and live revocations.
 func fill(t *testing.T, database string, users, revocations int) {
