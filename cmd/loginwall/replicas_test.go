@@ -56,12 +56,12 @@ type cluster struct {
 	people   []string
 	sessions sync.Map // address to cookie
 	blocked  sync.Map // address to when that was acknowledged
-	// away says that a 503 is to be expected, since the store has been away for too long.
-	away              atomic.Bool
-	cutSince          atomic.Int64 // ms; 0 while it is not
-	requests, refused atomic.Int64
-	mu                sync.Mutex
-	problems          []string
+	// When PostgreSQL went away, for all or for the one that can be cut, in ms; 0 while
+	// it is there.
+	awaySince, cutSince atomic.Int64
+	requests, refused   atomic.Int64
+	mu                  sync.Mutex
+	problems            []string
 }
 
 type replica struct {
@@ -314,7 +314,7 @@ func (c *cluster) load(over <-chan struct{}) {
 		case <-time.After(5 * time.Millisecond):
 		}
 		email := c.people[rand.IntN(len(c.people))] //nolint:gosec // anybody
-		began, away := time.Now(), c.away.Load()
+		began, away := time.Now(), c.awaySince.Load()
 		since, isBlocked := c.blocked.Load(email)
 		status, body, wall, err := c.get(context.Background(), "", "/", email)
 		c.requests.Add(1)
@@ -330,7 +330,7 @@ func (c *cluster) load(over <-chan struct{}) {
 			c.problem("wall %s served %s, %v after the block", wall, email, began.Sub(since.(time.Time))) //nolint:forcetypeassert // as above
 		case isBlocked && status != http.StatusOK:
 			c.refused.Add(1)
-		case status == http.StatusServiceUnavailable && (away || cut || c.away.Load()):
+		case status == http.StatusServiceUnavailable && (cut || away > 0 && time.Since(time.UnixMilli(away)) > maxFeedAge-revokedWithin):
 		case status == http.StatusOK && body == "<"+email+">":
 		case isBlocked:
 		default:
@@ -521,7 +521,7 @@ func (c *cluster) crash(t *testing.T, table *figures) {
 		cookie, _, _, err := c.login(wasIn)
 		check(t, err)
 		c.sessions.Store(wasIn, cookie)
-		c.away.Store(longer)
+		c.awaySince.Store(time.Now().UnixMilli())
 		c.pg.Kill(t)
 		if _, _, _, err := c.login(newcomer); err == nil || !strings.Contains(err.Error(), "503") {
 			t.Errorf("a sign-in while PostgreSQL is away: %v", err)
@@ -563,7 +563,7 @@ func (c *cluster) crash(t *testing.T, table *figures) {
 		c.sessions.Store(newcomer, cookie)
 		cancel()
 		group.Wait()
-		c.away.Store(false)
+		c.awaySince.Store(0)
 		for _, email := range acknowledged {
 			if _, _, _, err := c.login(email); err == nil || !strings.Contains(err.Error(), "403") {
 				t.Errorf("a block that was acknowledged is lost: %s, %v", email, err)
