@@ -256,8 +256,8 @@ func (v *visit) input() (in input, ok bool) {
 		if err := v.r.ParseForm(); err != nil {
 			return in, false
 		}
-		form := v.r.PostForm
-		in = input{form.Get("reason"), auth.SessionID(form.Get("session")), form.Get("confirm") == "yes"}
+		form := v.r.PostFormValue
+		in = input{form("reason"), auth.SessionID(form("session")), form("confirm") == "yes"}
 	}
 	in.Reason = cut(in.Reason)
 	return in, true

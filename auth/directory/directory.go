@@ -193,8 +193,8 @@ func (h *Handler) fail(v *visit, action string, err error) {
 		h.problem(v, page.BadRequest)
 		return
 	}
-	h.Log.ErrorContext(v.r.Context(), "directory: "+action+" failed",
-		slog.String("request_id", v.client.RequestID), slog.Any("error", err))
+	h.Log.ErrorContext(v.r.Context(), "directory failed",
+		slog.String("request_id", v.client.RequestID), slog.String("action", action), slog.Any("error", err))
 	problem := page.Internal
 	if errors.Is(err, auth.ErrUnavailable) {
 		problem = page.RevocationsStale

@@ -44,7 +44,8 @@ func (h *Handler) endOwn(v *visit, others bool) {
 		return
 	}
 	s := v.who.Session()
-	done, err := "end", error(nil)
+	done := "end"
+	var err error
 	if others {
 		done = "others"
 		_, err = h.Store.EndOtherSessions(v.r.Context(), s.Identity.UserID(), s.ID, v.me())
