@@ -118,7 +118,7 @@ func (s *Store) User(ctx context.Context, who Who) (auth.User, error) {
 	}
 	var w where
 	if who.User != "" {
-		w.and("u.id = ?", who.User)
+		w.and("u.id = ?", text(string(who.User)))
 	} else {
 		w.and("u.email = ?", who.Email)
 	}
@@ -240,7 +240,7 @@ func (s *Store) AllSessions(ctx context.Context, q SessionQuery) iter.Seq2[auth.
 
 // Session returns one session, or auth.ErrNotFound.
 func (s *Store) Session(ctx context.Context, id auth.SessionID) (auth.SessionRecord, error) {
-	return one(ctx, s, "session", sessionSelect+" WHERE s.id = $1", []any{id}, scanSession)
+	return one(ctx, s, "session", sessionSelect+" WHERE s.id = $1", []any{text(string(id))}, scanSession)
 }
 
 const sessionSelect = `SELECT s.id, s.user_id, s.email, s.created, s.expires, s.last_seen, s.address, s.agent,
@@ -256,7 +256,7 @@ func (s *Store) Events(ctx context.Context, q EventQuery) ([]auth.Event, Cursor,
 		w.and("email = ?", text(q.Email))
 	}
 	if q.Kind != "" {
-		w.and("kind = ?", q.Kind)
+		w.and("kind = ?", text(string(q.Kind)))
 	}
 	if q.Actor != "" {
 		w.and("actor = ?", text(q.Actor))
@@ -495,9 +495,9 @@ func (w *where) String() string {
 
 func cursor(n int64, id string) Cursor { return Cursor(strconv.FormatInt(n, 10) + "." + id) }
 
-func (c Cursor) parseText() (text, id string, err error) {
+func (c Cursor) parseText() (email, id string, err error) {
 	dot := strings.LastIndexByte(string(c), '.')
-	if dot < 0 {
+	if dot < 0 || text(string(c)) != string(c) {
 		return "", "", fmt.Errorf("store: %w", ErrCursor)
 	}
 	return string(c[:dot]), string(c[dot+1:]), nil
@@ -505,7 +505,7 @@ func (c Cursor) parseText() (text, id string, err error) {
 
 func (c Cursor) parse() (n int64, id string, err error) {
 	number, id, found := strings.Cut(string(c), ".")
-	if n, err = strconv.ParseInt(number, 10, 64); err != nil || !found {
+	if n, err = strconv.ParseInt(number, 10, 64); err != nil || !found || text(id) != id {
 		return 0, "", fmt.Errorf("store: %w", ErrCursor)
 	}
 	return n, id, nil

@@ -321,7 +321,7 @@ func testBlockLists(t *testing.T, open func(store.Config) *store.Store) {
 
 func testBadCursors(t *testing.T, open func(store.Config) *store.Store) {
 	s := open(store.Config{})
-	for _, c := range []store.Cursor{"x", "1", ".", "1x.a", "99999999999999999999.a"} {
+	for _, c := range []store.Cursor{"x", "1", ".", "1x.a", "99999999999999999999.a", "1.\x00", "1.\xff"} {
 		_, _, err := s.Users(t.Context(), store.UserQuery{After: c})
 		wantErr(t, "Users", err, store.ErrCursor)
 		_, _, err = s.Sessions(t.Context(), store.SessionQuery{After: c})
@@ -330,6 +330,18 @@ func testBadCursors(t *testing.T, open func(store.Config) *store.Store) {
 		wantErr(t, "Events", err, store.ErrCursor)
 		_, _, err = s.Blocks(t.Context(), c, 0)
 		wantErr(t, "Blocks", err, store.ErrCursor)
+	}
+	// What no database takes for text is nothing that there is, and no trouble of the store's.
+	for _, odd := range []string{"\x00", "\xff", "a\x00b"} {
+		_, _, err := s.Users(t.Context(), store.UserQuery{Order: store.ByEmail, After: store.Cursor("a." + odd)})
+		wantErr(t, "Users", err, store.ErrCursor)
+		_, err = s.User(t.Context(), store.Who{User: auth.UserID(odd)})
+		wantErr(t, "User", err, auth.ErrNotFound)
+		_, err = s.Session(t.Context(), auth.SessionID(odd))
+		wantErr(t, "Session", err, auth.ErrNotFound)
+		if events, _, err := s.Events(t.Context(), store.EventQuery{Kind: auth.EventKind(odd + "x")}); len(events) != 0 || err != nil {
+			t.Errorf("Events: %v, %v", events, err)
+		}
 	}
 	got, next, err := s.Users(t.Context(), store.UserQuery{After: "1.' OR 1=1 --"})
 	if len(got) != 0 || next != "" || err != nil {

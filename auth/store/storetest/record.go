@@ -325,6 +325,10 @@ func testEndOtherSessions(t *testing.T, open func(store.Config) *store.Store) {
 	if record.End == nil || record.End.Reason != auth.EndElsewhere || record.End.By != person(1).Email {
 		t.Errorf("ended by %+v", record.End)
 	}
+	if n, err := s.EndOtherSessions(t.Context(), userID(1), keep.ID, "x"); err != nil || n != 0 {
+		t.Errorf("ended %d more, %v", n, err)
+	}
+	// Nothing was done the second time: nobody fills the audit trail with that.
 	wantEvents(t, s, store.EventQuery{User: userID(1), Kind: auth.EventSessionEnded}, auth.EventSessionEnded, auth.EventSessionEnded)
 	if _, err := s.EndOtherSessions(t.Context(), userID(1), "", "x"); err == nil {
 		t.Error("ended others than none")
