@@ -53,7 +53,7 @@ func seq(users ...auth.User) iter.Seq2[auth.User, error] {
 func TestWriteCSV(t *testing.T) {
 	at := time.Date(2026, 11, 23, 1, 2, 3, 4e6, time.UTC)
 	var users []auth.User
-	for _, name := range []string{"=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "O'Neil, \"Bob\"", "plain"} {
+	for _, name := range []string{"=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "O'Neil, \"Bob\"", "plain; -", "x;=1+1;y"} {
 		users = append(users, auth.User{ID: "u", Identity: auth.Identity{Name: name, Email: "a@example.com"}, FirstSignIn: at})
 	}
 	users[0].Block = &auth.Block{Reason: "=cmd|' /C calc'!A0"}
@@ -66,10 +66,11 @@ u,,,a@example.com,'=1+1,,true,2026-11-23T01:02:03Z,,,0,0,'=cmd|' /C calc'!A0
 u,,,a@example.com,'+1,,false,2026-11-23T01:02:03Z,,,0,0,
 u,,,a@example.com,'-1,,false,2026-11-23T01:02:03Z,,,0,0,
 u,,,a@example.com,'@SUM(A1),,false,2026-11-23T01:02:03Z,,,0,0,
-u,,,a@example.com,'	=1,,false,2026-11-23T01:02:03Z,,,0,0,
-u,,,a@example.com,"'` + "\r" + `=1",,false,2026-11-23T01:02:03Z,,,0,0,
+u,,,a@example.com,'	'=1,,false,2026-11-23T01:02:03Z,,,0,0,
+u,,,a@example.com,"'` + "\r" + `'=1",,false,2026-11-23T01:02:03Z,,,0,0,
 u,,,a@example.com,"O'Neil, ""Bob""",,false,2026-11-23T01:02:03Z,,,0,0,
-u,,,a@example.com,plain,,false,2026-11-23T01:02:03Z,,,0,0,
+u,,,a@example.com,plain; -,,false,2026-11-23T01:02:03Z,,,0,0,
+u,,,a@example.com,x;'=1+1;y,,false,2026-11-23T01:02:03Z,,,0,0,
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

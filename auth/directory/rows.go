@@ -166,12 +166,19 @@ func WriteCSV(w io.Writer, users iter.Seq2[auth.User, error]) error {
 	return out.Error()
 }
 
-// inert keeps a spreadsheet from taking somebody's name for a formula.
+// inert keeps a spreadsheet from taking somebody's name for a formula, or a part of
+// it: many split a table at semicolons and tabs, too.
 func inert(s string) string {
-	if strings.ContainsAny(s[:min(1, len(s))], "=+-@\t\r") {
-		return "'" + s
+	var out strings.Builder
+	begins := true
+	for _, c := range s {
+		if begins && strings.ContainsRune("=+-@\t\r", c) {
+			out.WriteByte('\'')
+		}
+		out.WriteRune(c)
+		begins = strings.ContainsRune(";\t\r\n", c)
 	}
-	return s
+	return out.String()
 }
 
 func rfc3339(t time.Time) string {
