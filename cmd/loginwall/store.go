@@ -68,6 +68,10 @@ func (p *program) copyStore(ctx context.Context, from *store.Store, to string) e
 	defer target.Close()
 	n, err := store.Copy(ctx, from, target)
 	if err != nil {
+		if file, embedded := strings.CutPrefix(to, "sqlite:"); embedded && target.Created() {
+			// An empty store in the place of a backup knows of no block.
+			return errors.Join(err, target.Close(), os.Remove(file))
+		}
 		return err
 	}
 	_, err = fmt.Fprintf(p.stdout, "copied and compared: %d users, %d sessions, %d blocks, %d revocations, %d events\n",
