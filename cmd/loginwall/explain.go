@@ -61,8 +61,13 @@ func (p *program) explainCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			// As in the gate: what is for everybody, or for nobody, asks not who it is.
+			stranger, err := explain(rules, method, target, nil)
+			if err != nil {
+				return err
+			}
 			out.User, out.Assumed = email, assumed
-			if who != nil && strings.HasPrefix(assumed, "blocked") {
+			if stranger.Verdict == policy.Challenge.String() && strings.HasPrefix(assumed, "blocked") {
 				out.Verdict, out.Rule, out.Reason = policy.Deny.String(), "the directory", string(policy.ReasonBlocked)
 			}
 			return p.printExplanation(out, asJSON)
