@@ -3,6 +3,7 @@ package directory
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"mime"
 	"net/http"
@@ -243,21 +244,36 @@ func (h *Handler) done(v *visit, u auth.User, name string) {
 	}{name, row})
 }
 
-// input reads a form or JSON.
+// input reads a form or JSON, or nothing at all. What is sent and not understood is
+// refused, lest "end this session" be taken for "end all".
 func (v *visit) input() (in input, ok bool) {
 	media, _, _ := mime.ParseMediaType(v.r.Header.Get("Content-Type"))
-	if media == "application/json" {
+	switch media {
+	case "application/json":
 		decoder := json.NewDecoder(v.r.Body)
 		decoder.DisallowUnknownFields()
 		if err := decoder.Decode(&in); err != nil {
 			return in, false
 		}
-	} else {
-		if err := v.r.ParseForm(); err != nil {
+	case "application/x-www-form-urlencoded":
+		text, err := io.ReadAll(v.r.Body) // bounded, as every body that is sent to us
+		if err != nil {
 			return in, false
 		}
-		form := v.r.PostFormValue
-		in = input{form("reason"), auth.SessionID(form("session")), form("confirm") == "yes"}
+		form, err := url.ParseQuery(string(text))
+		if err != nil {
+			return in, false
+		}
+		for name := range form {
+			if name != "reason" && name != "session" && name != "confirm" {
+				return in, false
+			}
+		}
+		in = input{form.Get("reason"), auth.SessionID(form.Get("session")), form.Get("confirm") == "yes"}
+	default:
+		if v.r.ContentLength != 0 {
+			return in, false
+		}
 	}
 	in.Reason = cut(in.Reason)
 	return in, true

@@ -33,7 +33,10 @@ type Doors interface {
 
 // Config is what a Handler needs; every field but Admins is required.
 type Config struct {
-	Gate     *gate.Gate
+	Gate *gate.Gate
+	// InForce is the Gate of the configuration in force, which a reload may have put
+	// in the place of this Handler's own: what streams for long asks it.
+	InForce  func() *gate.Gate
 	Doors    Doors
 	Pages    *page.Pages
 	Policy   *policy.Policy
@@ -60,7 +63,7 @@ type Handler struct {
 
 // New checks the configuration and reads the templates.
 func New(c Config) (*Handler, error) {
-	if c.Gate == nil || c.Doors == nil || c.Pages == nil || c.Policy == nil || c.Store == nil ||
+	if c.Gate == nil || c.InForce == nil || c.Doors == nil || c.Pages == nil || c.Policy == nil || c.Store == nil ||
 		c.Sessions == nil || c.Refresh == nil || c.Idle <= 0 || c.Log == nil || c.Now == nil {
 		return nil, errors.New("directory: something required is missing in the Config")
 	}

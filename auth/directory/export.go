@@ -93,7 +93,7 @@ func watched[T any](h *Handler, v *visit, rows iter.Seq2[T, error]) iter.Seq2[T,
 		n := 0
 		for row, err := range rows {
 			if n%exportStep == 0 && err == nil {
-				d, failure := h.Gate.DecideOwn(true, v.r.Header["Cookie"])
+				d, failure := h.InForce().DecideOwn(true, v.r.Header["Cookie"])
 				if failure != nil || d.Verdict() != policy.Allow {
 					err = errShut
 				}

@@ -1,6 +1,8 @@
 package directory
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -25,10 +27,31 @@ func (h *Handler) own(v *visit) {
 	}
 	for _, o := range open {
 		view.Sessions = append(view.Sessions, page.OpenSession{
-			ID: o.ID, Device: Device(o.Agent), Address: o.Address, CreatedAt: o.Created, LastSeen: o.LastSeen, Current: o.ID == s.ID,
+			Handle: handle(o.ID), Device: Device(o.Agent), Address: o.Address, CreatedAt: o.Created, LastSeen: o.LastSeen, Current: o.ID == s.ID,
 		})
 	}
 	h.Pages.Render(v.w, v.r, v.client.RequestID, view)
+}
+
+// handle names one of a person's own sessions on the own page. The page does not tell
+// ids: any script of the app can read it.
+func handle(id auth.SessionID) string {
+	sum := sha256.Sum256([]byte("own page:" + id))
+	return hex.EncodeToString(sum[:12])
+}
+
+// endHandle ends the open session of a user that a handle names.
+func (h *Handler) endHandle(v *visit, user auth.UserID, name string) error {
+	open, _, err := h.Store.Sessions(v.r.Context(), store.SessionQuery{User: user, OpenOnly: true, Limit: personOpen})
+	if err != nil {
+		return err
+	}
+	for _, s := range open {
+		if handle(s.ID) == name {
+			return h.Sessions.EndRecorded(v.r.Context(), s, v.me(), auth.EndElsewhere)
+		}
+	}
+	return auth.ErrNotFound
 }
 
 // endOwn is POST /_auth/sessions/end, and end-others: to end what is one's own
@@ -50,7 +73,7 @@ func (h *Handler) endOwn(v *visit, others bool) {
 		done = "others"
 		_, err = h.Store.EndOtherSessions(v.r.Context(), s.Identity.UserID(), s.ID, v.me())
 	} else {
-		err = h.endOne(v, s.Identity.UserID(), in.Session, auth.EndElsewhere)
+		err = h.endHandle(v, s.Identity.UserID(), string(in.Session))
 	}
 	if err != nil && !errors.Is(err, auth.ErrNotFound) { // gone already is what was wanted
 		h.fail(v, "end own sessions", err)

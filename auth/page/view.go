@@ -143,7 +143,8 @@ type Account struct {
 
 // An OpenSession is one of a person's own sessions.
 type OpenSession struct {
-	ID auth.SessionID `json:"id"`
+	// Handle is what the form that ends it sends; it is not the session's id.
+	Handle string `json:"handle"`
 	// Device says in a few words of ours what a browser calls itself.
 	Device    string    `json:"device"`
 	Address   string    `json:"address"`

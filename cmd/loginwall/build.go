@@ -97,7 +97,7 @@ func (w *wall) build(cfg *config.Config, before *site) (*site, error) {
 		return nil, err
 	}
 	people, err := directory.New(directory.Config{
-		Gate: decider, Doors: logins, Pages: pages, Policy: rules, Store: w.store, Sessions: sessions, Refresh: w.revoked.Refresh,
+		Gate: decider, InForce: func() *gate.Gate { return w.site.Load().gate }, Doors: logins, Pages: pages, Policy: rules, Store: w.store, Sessions: sessions, Refresh: w.revoked.Refresh,
 		Admins: cfg.Admins, Idle: cfg.Session.IdleTimeout, Log: w.log, Now: w.program.now,
 	})
 	if err != nil {

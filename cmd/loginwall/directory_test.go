@@ -80,7 +80,24 @@ func TestExport(t *testing.T) {
 	if _, err := read(in, 10); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command("loginwall", "users", "block", "alice@example.com", "--config", filepath.Join(r.folder, "wall.yaml")).CombinedOutput()
+	// A reload takes the role away, and gives it back.
+	users := func(status int) {
+		poll(t, "the wall has not reloaded", func() bool { return r.ask(t, http.MethodGet, "-xhr", "/_auth/users/events").StatusCode == status })
+	}
+	file := filepath.Join(r.folder, "wall.yaml")
+	r.writeTo(t, file, basics+"admins: [bob@example.com]\n")
+	users(http.StatusForbidden)
+	if lines, err := read(in, many); err == nil || err == io.EOF { //nolint:errorlint // as above
+		t.Errorf("who is no admin any more got %d lines, then %v", lines, err)
+	}
+	r.writeTo(t, file, adminsWall)
+	users(http.StatusOK)
+
+	in = export()
+	if _, err := read(in, 10); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("loginwall", "users", "block", "alice@example.com", "--config", file).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

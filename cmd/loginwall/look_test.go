@@ -176,8 +176,8 @@ func everyView(t *testing.T) map[string]page.View {
 			v := account("alice@example.com", "Alice Archer")
 			v.Notice = "That session has ended."
 			v.Sessions = []page.OpenSession{
-				{ID: "a", Device: "Firefox on Linux", Address: "192.0.2.1", CreatedAt: now.Add(-3 * time.Hour), LastSeen: now, Current: true},
-				{ID: "b", Device: "Samsung Internet on Android", Address: "2001:db8:4006:812::200e", CreatedAt: now.Add(-90 * time.Hour), LastSeen: now.Add(-time.Hour)},
+				{Handle: "a", Device: "Firefox on Linux", Address: "192.0.2.1", CreatedAt: now.Add(-3 * time.Hour), LastSeen: now, Current: true},
+				{Handle: "b", Device: "Samsung Internet on Android", Address: "2001:db8:4006:812::200e", CreatedAt: now.Add(-90 * time.Hour), LastSeen: now.Add(-time.Hour)},
 			}
 			return v
 		}(),
