@@ -105,13 +105,25 @@ func newACMEClient(cfg *config.Config, log *slog.Logger, now func() time.Time) (
 
 func (a *acmeClient) newManager() *autocert.Manager {
 	m := &autocert.Manager{
-		Prompt: autocert.AcceptTOS, Cache: autocert.DirCache(a.file.CacheDir), HostPolicy: a.isOurs, Email: a.file.Email,
+		Prompt: autocert.AcceptTOS, Cache: certificateFolder{autocert.DirCache(a.file.CacheDir)}, HostPolicy: a.isOurs, Email: a.file.Email,
 		Client: &acme.Client{DirectoryURL: a.file.DirectoryURL, UserAgent: "loginwall", HTTPClient: a.ca},
 	}
 	if a.http {
 		m.HTTPHandler(nil) // has it try HTTP-01 when TLS-ALPN-01 fails
 	}
 	return m
+}
+
+// A certificateFolder tells nothing of what went wrong with a proof of HTTP-01: who
+// asks for one may be anybody, is told the error, and it would name the folder.
+type certificateFolder struct{ autocert.DirCache }
+
+func (f certificateFolder) Get(ctx context.Context, name string) ([]byte, error) {
+	data, err := f.DirCache.Get(ctx, name)
+	if err != nil && strings.HasSuffix(name, "+http-01") {
+		err = autocert.ErrCacheMiss
+	}
+	return data, err
 }
 
 func (a *acmeClient) isOurs(_ context.Context, host string) error {

@@ -10,16 +10,22 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/loginwall/loginwall/config"
 )
 
 // A pebble is the CA with which Let's Encrypt tests ACME clients. It looks at the
@@ -186,6 +192,25 @@ func TestACMEByHTTP(t *testing.T) {
 	wall.stop(t)
 }
 
+// What a CA asks for is a file, and the error of a file names the folder.
+func TestChallengesDoNotTellTheFolder(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	check(t, os.Chmod(folder, 0o700)) //nolint:gosec // a folder
+	public := &url.URL{Scheme: "https", Host: "app.test"}
+	client, err := newACMEClient(&config.Config{PublicURL: public, TLS: &config.TLS{RedirectListen: ":80", ACME: &config.ACME{CacheDir: folder}}}, slog.New(slog.DiscardHandler), time.Now)
+	check(t, err)
+	check(t, os.Mkdir(filepath.Join(folder, "folder+http-01"), 0o700))
+	check(t, os.WriteFile(filepath.Join(folder, "token+http-01"), []byte("proof"), 0o600))
+	for token, want := range map[string]int{"token": 200, "other": 404, "folder": 404, "%00": 404, strings.Repeat("x", 300): 404} {
+		w := httptest.NewRecorder()
+		client.challenges(http.NotFoundHandler()).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://app.test/.well-known/acme-challenge/"+token, nil))
+		if w.Code != want || strings.Contains(w.Body.String(), folder) {
+			t.Errorf("%.9s: %d, %s", token, w.Code, w.Body)
+		}
+	}
+}
+
 // askPlain asks on the port without TLS.
 func (r *rig) askPlain(t *testing.T, address, method, host, target string) *http.Response {
 	t.Helper()
@@ -204,8 +229,8 @@ func TestRedirect(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t)
 	plain := mustAddress(t)
-	config := strings.Replace(basics, "$PUBLIC", "https://app.test:8443", 1) + "tls: {cert_file: cert.pem, key_file: key.pem, redirect_listen: '" + plain + "'}\ntimeouts: {read_header: 1s}\n"
-	r := startWallWith(t, "https://app.test:8443", config, func(r *rig, _ *exec.Cmd) {
+	file := strings.Replace(basics, "$PUBLIC", "https://app.test:8443", 1) + "tls: {cert_file: cert.pem, key_file: key.pem, redirect_listen: '" + plain + "'}\ntimeouts: {read_header: 1s}\n"
+	r := startWallWith(t, "https://app.test:8443", file, func(r *rig, _ *exec.Cmd) {
 		a.issue(t, r.folder, 2)
 		r.scheme = "https"
 		r.client.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: a.roots, ServerName: "app.test"}
@@ -248,6 +273,15 @@ func TestRedirect(t *testing.T) {
 	check(t, conn.SetDeadline(time.Now().Add(patience)))
 	if _, err = conn.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Error("who says nothing is listened to for ever")
+	}
+	idle, err := net.Dial("tcp", plain)
+	check(t, err)
+	defer idle.Close()
+	check(t, idle.SetDeadline(time.Now().Add(patience)))
+	_, err = io.WriteString(idle, "POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 9\r\n\r\nhalf")
+	check(t, err)
+	if _, err = io.ReadAll(idle); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("who announces a body and does not send it is waited for, for ever")
 	}
 	if response := r.askPlain(t, plain, "GET", "app.test", "/"+strings.Repeat("x", 40<<10)); response.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("40 KiB: %s", response.Status)

@@ -74,6 +74,7 @@ func (p *program) serve(ctx context.Context, cfg *config.Config, warnings []conf
 			return fmt.Errorf("listen on %s (%s): %w", beside.address, key, err)
 		}
 		server := w.server(beside.handler, cfg)
+		server.ReadTimeout = cfg.Timeouts.ReadHeader // nobody there has a body to send, and net/http waits for one
 		servers = append(servers, server)
 		go func() { failed <- server.Serve(proxy.GuardWrites(l, cfg.Timeouts.Stall, p.now)) }()
 	}
