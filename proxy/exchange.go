@@ -25,13 +25,15 @@ const statusClosed = 499
 // An exchange is one request with its answer, and all that the steps between them
 // need to tell each other.
 type exchange struct {
-	h       *Handler
-	r       *http.Request
-	out     response
-	started time.Time
-	target  target
-	from    forwarded.Request
-	judged  policy.Target
+	h *Handler
+	r *http.Request
+	// received is the server's own; r may be a copy, and trailers come into this one.
+	received *http.Request
+	out      response
+	started  time.Time
+	target   target
+	from     forwarded.Request
+	judged   policy.Target
 	// epoch is the state of Live before the gate decided.
 	epoch  *epoch
 	record observe.Record

@@ -183,7 +183,7 @@ func (x *exchange) passTrailers() {
 	if x.trailer == nil {
 		return
 	}
-	for name, values := range x.r.Trailer {
+	for name, values := range x.received.Trailer {
 		if x.h.passesTrailer(name) {
 			x.trailer[name] = values
 		}

@@ -135,7 +135,7 @@ func New(c Config) (*Handler, error) {
 
 // ServeHTTP answers one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{h: h, r: r, started: h.Now(), epoch: h.Live.epoch.Load()}
+	x := &exchange{h: h, r: r, received: r, started: h.Now(), epoch: h.Live.epoch.Load()}
 	x.out.ResponseWriter, x.out.x = w, x
 	x.record.Time, x.record.Method, x.record.Host, x.record.Agent = x.started, r.Method, r.Host, r.UserAgent()
 	defer x.finish() //nolint:contextcheck // the log asks no context for anything

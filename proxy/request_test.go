@@ -3,15 +3,19 @@ package proxy_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/loginwall/loginwall/auth/policy"
+	"github.com/loginwall/loginwall/proxy/observe"
 )
 
 // identity are the names that the profile forwarded sets for alice.
@@ -99,6 +103,24 @@ func TestHDR009TrailersThatClaimAnIdentityGo(t *testing.T) {
 			t.Errorf("announced %q: Trailer: %q", announced, l)
 		}
 		checkIdentity(t, request)
+	}
+}
+
+// A traced request is a copy of the server's, which is the one that gets trailers.
+func TestTracesDoNotLoseTrailers(t *testing.T) {
+	app := newRawApp(t, okAnswer)
+	r := newRig(t, app.url, setup{})
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+	t.Setenv("OTEL_TRACES_SAMPLER", "always_off") // nothing is sent there
+	tracer, err := observe.NewTracer(t.Context(), os.LookupEnv, "test", slog.New(slog.DiscardHandler), time.Now)
+	must(t, err)
+	t.Cleanup(func() { must(t, tracer.Close(context.Background())) })
+	r.config.Tracer = tracer
+	r.reload(r.rules)
+	r.raw("POST / HTTP/1.1\r\nHost: app.test\r\nCookie: " + r.signIn(alice) + "\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n" +
+		"5\r\nhello\r\n0\r\nX-Checksum: abc\r\n\r\n")
+	if request := app.last(t); !strings.HasSuffix(request, "0\r\nX-Checksum: abc\r\n\r\n") {
+		t.Errorf("an honest trailer is lost: %q", request)
 	}
 }
 
