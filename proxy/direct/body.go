@@ -42,8 +42,10 @@ func (a *answer) readLength(p []byte) (int, error) {
 func (a *answer) readChunks(p []byte) (n int, err error) {
 	for n < len(p) {
 		if a.left == 0 {
-			// Before the next data stand the end of these and a line.
-			if n > 0 && (a.last || bytes.Count(a.c.buf[a.c.r:a.c.w], []byte("\n")) < 2) {
+			// Before the next data stand the end of these and a line, which is not long: a
+			// buffer that a long head has left may be, and is not searched for each chunk.
+			ahead := a.c.buf[a.c.r:min(a.c.w, a.c.r+bufferSize)]
+			if n > 0 && (a.last || bytes.Count(ahead, []byte("\n")) < 2) {
 				break
 			}
 			if err := a.nextChunk(); err != nil {
