@@ -5,6 +5,7 @@
 package hygiene
 
 import (
+	"flag"
 	"fmt"
 	"net/http"
 	"os"
@@ -28,7 +29,7 @@ type Tests struct {
 // something is left behind, which it then writes to standard error.
 func (t Tests) Run() int {
 	before := take()
-	if code := t.M.Run(); code != 0 {
+	if code := t.M.Run(); code != 0 || fuzzing() {
 		return code
 	}
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections() //nolint:forcetypeassert // the standard library's
@@ -46,6 +47,12 @@ func (t Tests) Run() int {
 		fmt.Fprintln(os.Stderr, filepath.Base(file), target)
 	}
 	return 1
+}
+
+// fuzzing reports whether this is go test -fuzz, which leaves a goroutine of its own.
+func fuzzing() bool {
+	f := flag.Lookup("test.fuzz")
+	return f != nil && f.Value.String() != ""
 }
 
 // A count is what a process holds.
