@@ -195,7 +195,7 @@ func TestAttackLogThatNobodyReads(t *testing.T) {
 			t.Fatalf("%s", response.Status)
 		}
 	}
-	if lost := metric(r.metrics(t), "loginwall_log_lines_dropped_total"); lost < 100 {
+	if lost := metric(r.metrics(t), `loginwall_log_lines_dropped_total{stream="log"}`); lost < 100 {
 		t.Errorf("%v lines were lost", lost)
 	}
 	check(t, cmd.Process.Signal(os.Interrupt))
