@@ -214,6 +214,10 @@ func modifyResponse(res *http.Response) error {
 		return errStatus
 	}
 	x.answered.Store(true)
+	if x.Err() != nil && errors.Is(context.Cause(x), errRevoked) {
+		x.answered.Store(false)
+		return errRevoked
+	}
 	x.record.Upstream = x.h.Now().Sub(x.started)
 	x.record.Outcome = observe.Proxied
 	cleanHeader(res.Header)
@@ -281,6 +285,14 @@ func upstreamFailed(_ http.ResponseWriter, outreq *http.Request, err error) {
 	x.out.proxied, x.record.Outcome = false, observe.Failed
 	cause := context.Cause(x) //nolint:contextcheck // the exchange is the request's own context
 	switch {
+	case errors.Is(cause, errRevoked) && !x.out.began && x.whyCut() == nil:
+		clear(x.out.Header())
+		if x.lent { // what was canceled is good for no other request, nor for this answer
+			x.out.Header().Set("Connection", "close")
+			x.r = x.r.WithContext(context.WithoutCancel(x.r.Context()))
+		}
+		x.h.redecide(x, x.h.Live.epoch.Load().gate) //nolint:contextcheck // as above
+		return
 	case errors.Is(cause, errInformational), errors.Is(cause, errSilent):
 		err = cause
 	case x.out.began, x.Err() != nil:
@@ -292,7 +304,7 @@ func upstreamFailed(_ http.ResponseWriter, outreq *http.Request, err error) {
 		return
 	}
 	clear(x.out.Header())
-	if x.lent && x.Err() != nil { // what was canceled is good for no other request
+	if x.lent && x.Err() != nil { // as above
 		x.out.Header().Set("Connection", "close")
 	}
 	x.h.problem(x, x.upstreamBroke(err)) //nolint:contextcheck // as above

@@ -165,7 +165,9 @@ func (l *Live) Wait(ctx context.Context) {
 // check cuts what the gate does not let in any more.
 func (l *Live) check() {
 	g := l.epoch.Load().gate
-	l.cutWhere(errRevoked, func(x *exchange) bool { return !g.Holds(x.principal, x.judged) })
+	for _, x := range l.find(func(x *exchange) bool { return !g.Holds(x.principal, x.judged) }) {
+		x.revoke()
+	}
 }
 
 // expire cuts streams whose session is over, and bodies that stand still.
@@ -310,6 +312,19 @@ func (x *exchange) cut(cause error) {
 	past := time.Unix(1, 0)
 	_ = control.SetReadDeadline(past)
 	_ = control.SetWriteDeadline(past)
+}
+
+// revoke ends an exchange whose session does not hold any more. Where nothing of an
+// answer has begun, and the client sends nothing that would have to be stopped, it is
+// told so, as its next request would be; anything else is cut.
+func (x *exchange) revoke() {
+	if x.r.ContentLength == 0 && !x.answered.Load() {
+		x.giveUp(errRevoked)
+		if !x.answered.Load() { // it cannot begin now: modifyResponse looks again
+			return
+		}
+	}
+	x.cut(errRevoked)
 }
 
 // giveUp ends the request to the upstream; the client gets a page that says why.

@@ -25,7 +25,7 @@ const (
 	// maxDeletions bounds the Set-Cookie lines of one answer.
 	maxDeletions = 20
 
-	attemptVersion = 2
+	attemptVersion = 3
 	attemptMark    = "-a-"
 	idLength       = 8 // characters of the state that name the attempt's cookie
 	randomBytes    = 32
@@ -40,6 +40,7 @@ type attempt struct {
 	issuer                 string
 	target                 string
 	kind                   kind
+	hint                   hint
 }
 
 // A kind is what an attempt asks of the provider.
@@ -51,8 +52,8 @@ const (
 	again       // to have the person prove once more who it is
 )
 
-func newAttempt(issuer string, target page.Target, now time.Time, timeout time.Duration) attempt {
-	a := attempt{created: now, expires: now.Add(timeout), issuer: issuer, target: target.String()}
+func newAttempt(issuer string, target page.Target, h hint, timeout time.Duration) attempt {
+	a := attempt{created: h.began, expires: h.began.Add(timeout), issuer: issuer, target: target.String(), hint: h}
 	for _, b := range []*[randomBytes]byte{&a.state, &a.nonce, &a.verifier} {
 		_, _ = rand.Read(b[:]) // never fails, as crypto/rand documents
 	}
@@ -67,20 +68,26 @@ func (a *attempt) expired(now time.Time) bool { return !now.Before(a.expires) }
 
 func (a *attempt) id() string { return text(a.state)[:idLength] }
 
-// matches compares in constant time.
+// parameter is the state as it travels, the hint included.
+func (a *attempt) parameter() string { return text(a.state) + hintMark + a.hint.String() }
+
+// matches compares the whole parameter, in constant time.
 func (a *attempt) matches(state string) bool {
-	return subtle.ConstantTimeCompare([]byte(text(a.state)), []byte(state)) == 1
+	return subtle.ConstantTimeCompare([]byte(a.parameter()), []byte(state)) == 1
 }
 
-func (a *attempt) request(h hint) oidc.Attempt {
+func (a *attempt) request() oidc.Attempt {
 	return oidc.Attempt{
-		State: text(a.state) + hintMark + h.String(), Nonce: text(a.nonce), Verifier: text(a.verifier),
+		State: a.parameter(), Nonce: text(a.nonce), Verifier: text(a.verifier),
 		SelectAccount: a.kind == choose, Again: a.kind == again,
 	}
 }
 
 func (a *attempt) encode() []byte {
-	b := []byte{attemptVersion, byte(a.kind)}
+	b := []byte{attemptVersion, byte(a.kind), byte(a.hint.round), 0}
+	if a.hint.plain {
+		b[3] = 1
+	}
 	b = append(b, a.state[:]...)
 	b = append(b, a.nonce[:]...)
 	b = append(b, a.verifier[:]...)
@@ -94,17 +101,18 @@ func (a *attempt) encode() []byte {
 var errAttempt = errors.New("not an attempt of this version")
 
 func decodeAttempt(b []byte) (attempt, error) {
-	const fixed = 2 + 3*randomBytes + 8 + 8 + 2
+	const fixed = 4 + 3*randomBytes + 8 + 8 + 2
 	if len(b) < fixed || b[0] != attemptVersion {
 		return attempt{}, errAttempt
 	}
-	a := attempt{kind: kind(b[1])}
-	b = b[2:]
+	a := attempt{kind: kind(b[1]), hint: hint{round: int(b[2]), plain: b[3] == 1}}
+	b = b[4:]
 	for _, dst := range []*[randomBytes]byte{&a.state, &a.nonce, &a.verifier} {
 		b = b[copy(dst[:], b):]
 	}
 	a.created = time.UnixMilli(int64(binary.BigEndian.Uint64(b)))
 	a.expires = time.UnixMilli(int64(binary.BigEndian.Uint64(b[8:])))
+	a.hint.began = a.created
 	n := int(binary.BigEndian.Uint16(b[16:]))
 	b = b[18:]
 	if len(b) < n {

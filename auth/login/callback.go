@@ -61,7 +61,7 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request, c auth.Client
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), exchangeTimeout)
 	defer cancel()
-	who, err := h.Provider.Exchange(ctx, a.request(hint{}), answer.code)
+	who, err := h.Provider.Exchange(ctx, a.request(), answer.code)
 	if err != nil {
 		h.Memory.failures.add(c.Address, h.Now())
 		h.fail(w, r, c, "exchange the code", target, err)
@@ -191,8 +191,8 @@ func readAnswer(raw string) (answer, bool) {
 			return answer{}, false
 		}
 	}
-	state, rest, _ := strings.Cut(q.Get("state"), hintMark)
-	a := answer{code: q.Get("code"), state: state, hint: parseHint(rest), failure: q.Get("error"), issuer: q.Get("iss"), hasIssuer: q.Has("iss")}
+	_, rest, _ := strings.Cut(q.Get("state"), hintMark)
+	a := answer{code: q.Get("code"), state: q.Get("state"), hint: parseHint(rest), failure: q.Get("error"), issuer: q.Get("iss"), hasIssuer: q.Has("iss")}
 	if a.state == "" || (a.code == "") == (a.failure == "") || len(a.code) > maxCode {
 		return answer{}, false
 	}

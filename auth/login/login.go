@@ -174,9 +174,9 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request, c auth.Client) {
 
 // start sends the browser to the provider with a fresh attempt in its cookies.
 func (h *Handler) start(w http.ResponseWriter, r *http.Request, c auth.Client, target page.Target, round int, how kind, label page.Label) {
-	a := newAttempt(h.Issuer, target, h.Now(), h.Timeout)
+	a := newAttempt(h.Issuer, target, h.hint(r, round), h.Timeout)
 	a.kind = how
-	raw, err := h.Provider.AuthCodeURL(a.request(h.hint(r, round)))
+	raw, err := h.Provider.AuthCodeURL(a.request())
 	if err != nil {
 		h.fail(w, r, c, "begin a login", target, err)
 		return

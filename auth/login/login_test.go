@@ -40,7 +40,7 @@ func newAttempts(t *testing.T, now *time.Time) *attempts {
 // begin lets a browser begin a login, and returns its attempt.
 func (b *browser) begin(t *testing.T, target string) attempt {
 	t.Helper()
-	a := newAttempt("https://issuer.test", page.ParseTarget(target), *b.now, 10*time.Minute)
+	a := newAttempt("https://issuer.test", page.ParseTarget(target), hint{round: 1, began: *b.now}, 10*time.Minute)
 	w := httptest.NewRecorder()
 	if err := b.attempts.add(w, b.request(), a); err != nil {
 		t.Fatal(err)
@@ -79,12 +79,12 @@ func TestAttemptsAreFoundByTheirState(t *testing.T) {
 	b := newBrowser(t)
 	first, second := b.begin(t, "/one?a=b"), b.begin(t, "/two")
 	for _, want := range []attempt{second, first} {
-		got, ok := b.attempts.find(b.request(), text(want.state))
+		got, ok := b.attempts.find(b.request(), want.parameter())
 		if !ok || got.target != want.target || got.nonce != want.nonce || got.verifier != want.verifier || got.issuer != want.issuer {
 			t.Errorf("found %v %+v, want %+v", ok, got, want)
 		}
 	}
-	for _, state := range []string{"", text(first.state)[:42], text(first.state) + "A", first.id(), strings.ToUpper(text(first.state))} {
+	for _, state := range []string{"", first.parameter()[:42], first.parameter() + "A", first.id(), strings.ToUpper(first.parameter())} {
 		if _, ok := b.attempts.find(b.request(), state); ok {
 			t.Errorf("state %q found an attempt", state)
 		}
@@ -96,11 +96,11 @@ func TestAttemptExpiryIsInsideTheSeal(t *testing.T) {
 	b := newBrowser(t)
 	a := b.begin(t, "/")
 	*b.now = a.expires.Add(-time.Millisecond)
-	if found, ok := b.attempts.find(b.request(), text(a.state)); !ok || found.expired(*b.now) {
+	if found, ok := b.attempts.find(b.request(), a.parameter()); !ok || found.expired(*b.now) {
 		t.Error("the attempt was gone before its time")
 	}
 	*b.now = a.expires
-	if found, ok := b.attempts.find(b.request(), text(a.state)); !ok || !found.expired(*b.now) {
+	if found, ok := b.attempts.find(b.request(), a.parameter()); !ok || !found.expired(*b.now) {
 		t.Error("the attempt outlived its time, or nobody is told so")
 	}
 	if open, dead := b.attempts.read(b.request()); len(open) != 0 || len(dead) != 1 {
@@ -123,14 +123,14 @@ func TestAttemptsAreBoundedAndTheOldestGive(t *testing.T) {
 		t.Errorf("%d cookies with %d bytes", len(b.cookies), size)
 	}
 	for i, a := range all {
-		_, kept := b.attempts.find(b.request(), text(a.state))
+		_, kept := b.attempts.find(b.request(), a.parameter())
 		if want := i >= len(all)-len(b.cookies); kept != want {
 			t.Errorf("attempt %d of %d kept: %v, want %v", i, len(all), kept, want)
 		}
 	}
 	// The longest target still fits into one cookie, alone.
 	long := b.begin(t, "/"+strings.Repeat("x", 1700))
-	if _, ok := b.attempts.find(b.request(), text(long.state)); !ok {
+	if _, ok := b.attempts.find(b.request(), long.parameter()); !ok {
 		t.Error("a long target has no attempt")
 	}
 	for name, value := range b.cookies {
@@ -146,14 +146,14 @@ func TestAttemptCookieUnderAnotherNameIsNone(t *testing.T) {
 	for name, value := range b.cookies {
 		b.cookies = map[string]string{name[:len(name)-1] + "~": value}
 	}
-	if _, ok := b.attempts.find(b.request(), text(a.state)); ok {
+	if _, ok := b.attempts.find(b.request(), a.parameter()); ok {
 		t.Error("an attempt was taken from a cookie of another name")
 	}
 }
 
 // META-253.
 func FuzzDecodeAttempt(f *testing.F) {
-	a := newAttempt("https://issuer.test", page.ParseTarget("/x?y"), time.UnixMilli(1), time.Minute)
+	a := newAttempt("https://issuer.test", page.ParseTarget("/x?y"), hint{round: 1, began: time.UnixMilli(1)}, time.Minute)
 	f.Add(a.encode())
 	f.Add([]byte{})
 	f.Add([]byte{attemptVersion, 0})

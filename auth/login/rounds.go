@@ -15,7 +15,8 @@ import (
 // back for ever, where the provider asks no question. Rounds are counted without a
 // memory of ours, by two marks that travel with the browser: a cookie, for one
 // that loses the session alone, and a hint in the state, for one that loses all.
-// Neither is sealed: they choose the wording of a page, and nothing else.
+// Where the cookies are lost they choose the wording of a page, and nothing else; where
+// the attempt comes back, its state has to match whole, hint included.
 const (
 	// maxRounds is after how many the browser is sent round no more.
 	maxRounds = 3
@@ -99,7 +100,7 @@ func (h *Handler) goesRound(r *http.Request) bool {
 	open, _ := h.attempts.read(r)
 	spent := 0
 	for _, a := range open {
-		if h.Memory.spent.has(text(a.state)) {
+		if h.Memory.spent.has(a.parameter()) {
 			spent++
 		}
 	}
