@@ -2,6 +2,7 @@ package main
 
 import (
 	"database/sql"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -63,6 +64,20 @@ func TestAttackDirectory(t *testing.T) {
 	end("bob", elsewhere)
 	alive("bob", true)
 	alive("bob2", false)
+
+	// Nobody who is kept out makes it look as if the store failed, and wakes an operator.
+	command(t, file, "users", "block", "bob@example.com")
+	if a := r.as("bob").tryLogin(t, "bob@example.com", "/"); a.StatusCode != http.StatusForbidden {
+		t.Errorf("bob: %s", a.Status)
+	}
+	figures, err := r.client.Get("http://" + r.ops + "/metrics")
+	check(t, err)
+	defer figures.Body.Close()
+	text, err := io.ReadAll(figures.Body)
+	check(t, err)
+	if failed := regexp.MustCompile(`(?m)^loginwall_store_request_duration_seconds_count.*result="error".*`).FindAllString(string(text), -1); failed != nil {
+		t.Errorf("the store failed: %q", failed)
+	}
 }
 
 // A backup that failed leaves no file that looks like one: an empty store knows of

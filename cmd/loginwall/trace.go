@@ -18,7 +18,11 @@ func (w *wall) providerCalled(ctx context.Context, endpoint string, took time.Du
 }
 
 func (w *wall) storeCalled(ctx context.Context, what string, took time.Duration, err error) {
-	w.metrics.StoreRequest(what, took, err)
+	failed := err
+	if errors.Is(err, auth.ErrBlocked) || errors.Is(err, auth.ErrNotFound) || errors.Is(ctx.Err(), context.Canceled) {
+		failed = nil // an answer like another, or nobody who waits for it: no reason to wake anybody
+	}
+	w.metrics.StoreRequest(what, took, failed)
 	w.tracer.Call(ctx, "store "+what, took, failureWord(err))
 }
 
