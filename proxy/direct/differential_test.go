@@ -56,8 +56,6 @@ func with(name, value string) func(*http.Request) {
 	return func(r *http.Request) { r.Header[name] = append(r.Header[name], value) }
 }
 
-func answer(lines ...string) string { return strings.Join(lines, "\r\n") }
-
 // head is an answer of these fields, and this body.
 func head(fields string, body string) string { return "HTTP/1.1 200 OK\r\n" + fields + "\r\n" + body }
 
