@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"strings"
@@ -30,6 +31,7 @@ func TestPostgres(t *testing.T) {
 	t.Run("AtOnce", func(t *testing.T) { testPostgresAtOnce(t, p) })
 	t.Run("Refuses", func(t *testing.T) { testPostgresRefuses(t, p) })
 	t.Run("Copy", func(t *testing.T) { testCopy(t, p) })
+	t.Run("CommitFails", func(t *testing.T) { testPostgresCommitFails(t, p) })
 	t.Run("Errors", func(t *testing.T) { testPostgresErrors(t, p) })
 	t.Run("Failover", func(t *testing.T) { testPostgresFailover(t, p) }) // stops it, too
 }
@@ -93,6 +95,20 @@ func testPostgresRefuses(t *testing.T, p *storetest.Postgres) {
 				t.Errorf("%d tables", n)
 			}
 		})
+	}
+}
+
+// STO-200: what fails at the very end was not done, and nobody is told that it was.
+func testPostgresCommitFails(t *testing.T, p *storetest.Postgres) {
+	url := p.Database(t)
+	s := open(t, store.Config{URL: url, Create: true, Recorded: func(_ context.Context, e auth.Event) { t.Errorf("told: %+v", e) }})
+	p.Do(t, url, `CREATE FUNCTION refuse() RETURNS TRIGGER LANGUAGE plpgsql AS 'BEGIN RAISE ''refused''; END'`,
+		"CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON events DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()")
+	if _, err := trySignIn(t.Context(), s, 1); !errors.Is(err, auth.ErrUnavailable) {
+		t.Errorf("SignIn: %v", err)
+	}
+	if _, err := s.Block(t.Context(), store.Who{Email: "x@example.com"}, "x", ""); !errors.Is(err, auth.ErrUnavailable) {
+		t.Errorf("Block: %v", err)
 	}
 }
 

@@ -63,7 +63,9 @@ func TestSignInTogether(t *testing.T) {
 			if n == gone {
 				ctx = leave
 			}
-			sessions[n], errs[n] = trySignIn(ctx, s, n)
+			if sessions[n], errs[n] = trySignIn(ctx, s, n); errs[n] == nil { // then everybody can see it
+				_, errs[n] = s.Session(ctx, sessions[n].ID)
+			}
 		})
 	}
 	in(0)

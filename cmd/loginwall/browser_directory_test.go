@@ -224,28 +224,33 @@ func testDirectoryLooks(t *testing.T, browser context.Context, scheme string) {
 // the cookie.
 func (s *scene) signedIn(email, name, subject string, ago time.Duration) *http.Cookie {
 	s.t.Helper()
-	cfg, _, err := config.Load(s.file, os.LookupEnv)
-	check(s.t, err)
+	return signedIn(s.t, s.file, email, name, subject, ago)
+}
+
+func signedIn(t *testing.T, file, email, name, subject string, ago time.Duration) *http.Cookie {
+	t.Helper()
+	cfg, _, err := config.Load(file, os.LookupEnv)
+	check(t, err)
 	keys, _, err := ring(cfg, false)
-	check(s.t, err)
+	check(t, err)
 	then := func() time.Time { return time.Now().Add(-ago) }
-	opened, err := store.Open(s.t.Context(), store.Config{URL: cfg.Store.URL(), Now: then})
-	check(s.t, err)
+	opened, err := store.Open(t.Context(), store.Config{URL: cfg.Store.URL(), Now: then})
+	check(t, err)
 	defer opened.Close()
 	keeper, err := session.New(session.Config{
 		PublicURL: cfg.PublicURL, Ring: keys, Issuer: cfg.Google.Issuer, MaxAge: cfg.Session.MaxAge, Idle: cfg.Session.IdleTimeout,
 		Store: opened, Revoked: session.NewRevocations(then), Now: then,
 	})
-	check(s.t, err)
+	check(t, err)
 	if subject == "" {
 		subject = "of-" + url.QueryEscape(email)
 	}
-	line, _, _, err := keeper.Start(s.t.Context(), auth.Identity{
+	line, _, _, err := keeper.Start(t.Context(), auth.Identity{
 		Issuer: cfg.Google.Issuer, Subject: subject, Email: email, EmailVerified: true, HostedDomain: auth.Domain(email), Name: name,
 	}, auth.Client{Address: "2001:db8:4006:812::200e", Agent: "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1"})
-	check(s.t, err)
+	check(t, err)
 	cookie, err := http.ParseSetCookie(line)
-	check(s.t, err)
+	check(t, err)
 	return cookie
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"database/sql"
 	"io"
 	"net/http"
@@ -108,5 +109,37 @@ func TestExport(t *testing.T) {
 	start := time.Now()
 	if lines, err := read(in, many); err == nil || err == io.EOF { //nolint:errorlint // as above
 		t.Errorf("who was blocked got %d lines within %v, then %v", lines, time.Since(start), err)
+	}
+}
+
+// An admin whose sign-in is older than 15 minutes looks, and changes nothing.
+func TestChangesNeedAFreshSignIn(t *testing.T) {
+	t.Parallel()
+	r := startWall(t, "", adminsWall)
+	r.signIn(t, "bob@example.com", "/")
+	r.as("alice")
+	signInAgo := func(ago time.Duration) {
+		c := signedIn(t, filepath.Join(r.folder, "wall.yaml"), "alice@example.com", "Alice", "alice", ago)
+		r.cookies()[c.Name] = c.Value
+	}
+	change := func(what string) int {
+		bob := regexp.MustCompile(`"id":"(\w+)"`).FindSubmatch(r.ask(t, http.MethodGet, "-xhr", "/_auth/users?q=bob").body)
+		if bob == nil {
+			t.Fatalf("no bob: %s", r.last.body)
+		}
+		return r.ask(t, http.MethodPost, "-xhr", "/_auth/users/"+string(bob[1])+"/"+what, "Origin:"+r.publicURL, "Content-Type:application/json", `{"reason":"x"}`).StatusCode
+	}
+	changes := []string{"end", "block", "unblock", "delete"}
+	signInAgo(16 * time.Minute)
+	for _, what := range changes {
+		if status := change(what); status != http.StatusUnauthorized || !bytes.Contains(r.last.body, []byte(`"sign_in_again"`)) {
+			t.Errorf("%s after 16 minutes: %s %s", what, r.last.Status, r.last.body)
+		}
+	}
+	signInAgo(14 * time.Minute)
+	for _, what := range changes {
+		if status := change(what); status != http.StatusOK {
+			t.Errorf("%s after 14 minutes: %s %s", what, r.last.Status, r.last.body)
+		}
 	}
 }

@@ -21,7 +21,7 @@ import (
 
 // A mutant is one defence, taken out.
 type mutant struct {
-	id   string // of the security case that should notice
+	id   string // of the security case that should notice; - is none of the table's
 	what string
 	file string
 	// old stands in the file exactly once, and is replaced.

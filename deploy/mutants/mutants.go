@@ -3,14 +3,19 @@ package main
 // mutants are the defences without which a P0 case would not hold, area by area.
 func mutants() []mutant {
 	const (
-		oidc      = "./auth/oidc/"
-		policy    = "./auth/policy/"
-		session   = "./auth/session/"
-		whole     = "./cmd/loginwall/"
-		proxy     = "./proxy/"
-		idToken   = "auth/oidc/idtoken.go"
-		tokens    = "TestAttackTokens"
-		callbacks = "TestAttackCallback"
+		oidc        = "./auth/oidc/"
+		policy      = "./auth/policy/"
+		session     = "./auth/session/"
+		whole       = "./cmd/loginwall/"
+		proxy       = "./proxy/"
+		store       = "./auth/store/"
+		direct      = "./proxy/direct/"
+		observe     = "./proxy/observe/"
+		idToken     = "auth/oidc/idtoken.go"
+		tokens      = "TestAttackTokens"
+		callbacks   = "TestAttackCallback"
+		directory   = "TestScripts/directory$"
+		differences = "TestDifferences"
 	)
 	return []mutant{
 		// The ID token.
@@ -35,12 +40,16 @@ func mutants() []mutant {
 
 		// The callback.
 		{"STA-107", "any state matches", "auth/login/attempt.go", "return subtle.ConstantTimeCompare([]byte(text(a.state)), []byte(state)) == 1", "return subtle.ConstantTimeCompare([]byte(text(a.state)), []byte(state)) < 2", whole, callbacks},
+		{"STA-107", "the beginning of a state matches", "auth/login/attempt.go", "a.id() == id && a.matches(state)", "a.id() == id", "./auth/login/", "TestAttemptsAreFound"},
+		{"STA-110", "an attempt under another's name", "auth/login/attempt.go", "err == nil && a.id() == id &&", "err == nil &&", "./auth/login/", "TestAttemptCookieUnderAnotherName"},
 		{"STA-109", "attempts never end", "auth/login/attempt.go", "return !now.Before(a.expires)", "return false", whole, "TestAttackAttemptLifetime"},
 		{"STA-115", "doubled parameters", "auth/login/callback.go", "if len(q[name]) > 1 {", "if len(q[name]) > 1000 {", whole, callbacks},
 		{"STA-120", "HEAD uses an attempt up", "auth/login/login.go", "h.only(w, r, c, h.callback, http.MethodGet)", "h.only(w, r, c, h.callback, http.MethodGet, http.MethodHead)", whole, callbacks},
 		{"STA-121", "attempts serve twice", "auth/login/callback.go", "|| !h.Memory.spent.use(answer.state, a.expires, h.Now())", "|| !h.Memory.spent.use(answer.state, a.expires, h.Now()) && false", whole, callbacks},
-		{"STA-116", "the attempt stays after an error", "auth/login/callback.go", "\th.attempts.clear(w, &a)\n", "", whole, callbacks},
+		{"STA-116", "the attempt stays after an error", "auth/login/callback.go", "\th.attempts.clear(w, &a)\n\ttarget :=", "\ttarget :=", whole, callbacks},
 		{"SES-140", "the session before lives on", "auth/login/callback.go", "before := h.Sessions.Open(r.Header[\"Cookie\"]); before.Session != nil {", "before := h.Sessions.Open(r.Header[\"Cookie\"]); false && before.Session != nil {", whole, callbacks},
+		{"-", "a browser goes round for ever: it loses the session", "auth/login/rounds.go", "if h.attempts.rounds(r) >= maxRounds {", "if false {", whole, "TestRounds"},
+		{"-", "a browser goes round for ever: it loses every answer's cookies", "auth/login/rounds.go", "return spent >= maxRounds", "return false", whole, "TestRounds"},
 		{"BYP-048", "policy is not asked at the callback", "auth/login/callback.go", "d := h.Policy.Admits(who); d.Verdict != policy.Allow {", "d := h.Policy.Admits(who); false && d.Verdict != policy.Allow {", whole, "TestAttackPolicy"},
 		{"RED-062", "the attempt is not opened", "auth/seal/box.go", "if codec.Decode(b.purpose, text, &payload) != nil || len(payload) < audienceSize {", "if codec.Decode(\"\", text, &payload); len(payload) < audienceSize {", "./auth/seal/", "Test"},
 
@@ -58,7 +67,22 @@ func mutants() []mutant {
 		{"SES-139", "a sign-out only clears the cookie", "auth/login/login.go", "if err := h.Sessions.End(r.Context(), opened.Session, opened.Session.Identity.Email, auth.EndSignOut); err != nil {", "if err := error(nil); err != nil {", whole, "TestScripts/end$"},
 		{"SES-138", "the cookie comes before the record", "auth/session/keeper.go", "\tcase err != nil:\n\t\treturn \"\", nil, auth.SignedIn{}, away(\"record the sign-in\", err)\n", "", session, "TestStartWithoutTheStore"},
 		{"STO-207", "old revocations count for ever", "auth/gate/gate.go", "age > g.config.MaxFeedAge {", "age < 0 {", "./auth/gate/", "TestSTO207|TestFeedNeverRead"},
-		{"POL-169", "a block does not keep out", "auth/store/record.go", "if blocked {", "if false && blocked {", "./auth/store/", "TestSQLite/Block"},
+		{"POL-169", "a block does not keep out", "auth/store/record.go", "if blocked {", "if false && blocked {", store, "TestSQLite/Block"},
+		{"STO-200", "a sign-in is answered before the commit", "auth/store/together.go", "\t\tt.events = nil // told with the context of its caller", "\t\tt.events, one.signedIn = nil, became[i]\n\t\tclose(one.done)\n\t\tone.done = make(chan struct{})", store, "TestSignInTogether"},
+		{"STO-200", "a commit that failed counts", "auth/store/store.go", "if err = t.sql.Commit(); err != nil {", "if err = t.sql.Commit(); false {", store, "TestPostgres/CommitFails"},
+		{"SES-149", "PostgreSQL: transactions do not wait for each other", "auth/store/postgres.go", "UPDATE counters SET value = value WHERE name LIKE $1 RETURNING 1", "SELECT 1 FROM counters WHERE name LIKE $1", store, "TestPostgres/Suite/Concurrent"},
+		{"STO-207", "PostgreSQL: a failover goes unnoticed", "auth/store/postgres.go", "e.epoch = `pg_postmaster_start_time()::TEXT`", "e.epoch = `''`", store, "TestPostgres/Failover"},
+		{"-", "PostgreSQL: any server will do", "auth/store/postgres.go", `if !options.Has("sslmode") && !isLocal(config) {`, "if false {", store, "TestPostgresTLS"},
+
+		// The directory.
+		{"ADM-225", "everybody is an admin", "auth/directory/directory.go", `d, err := h.Gate.DecideOwn(admins, v.r.Header["Cookie"])`, `d, err := h.Gate.DecideOwn(false, v.r.Header["Cookie"])`, whole, directory},
+		{"CSR-171", "changes by forms of any site", "auth/directory/change.go", "if !h.Pages.SameOrigin(v.r) {", "if false {", whole, directory},
+		{"CSR-171", "own sessions are ended by forms of any site", "auth/directory/own.go", "if !h.Pages.SameOrigin(v.r) {", "if false {", whole, directory},
+		{"-", "changes with an old sign-in", "auth/directory/change.go", "if v.now.Sub(v.who.Session().Created) > freshness {", "if false {", whole, "TestChangesNeedAFreshSignIn"},
+		{"-", "the session of another user is ended", "auth/directory/change.go", "if s.User != user {", "if false {", whole, directory},
+		{"ADM-228", "an admin locks himself out unawares", "auth/directory/change.go", `case ask.Warning != "" && !in.Confirm:`, "case false:", whole, directory},
+		{"-", "formulas for spreadsheets", "auth/directory/rows.go", `if strings.ContainsAny(s[:min(1, len(s))], "=+-@\t\r") {`, "if false {", "./auth/directory/", "TestWriteCSV"},
+		{"-", "an export outlasts the admin", "auth/directory/export.go", "if failure != nil || d.Verdict() != policy.Allow {", "if failure != nil {", whole, "TestExport"},
 
 		// Policy.
 		{"POL-153", "unverified addresses", "auth/policy/decide.go", "if !id.EmailVerified {", "if false {", whole, "TestAttackPolicy$"},
@@ -72,7 +96,7 @@ func mutants() []mutant {
 		{"CFG-238", "nobody is everybody", "config/check.go", "if c.Allow.empty() && !c.Allow.Everyone && !d.failed(\"allow\") {", "if false {", "./config/", "TestProblems"},
 
 		// The door.
-		{"BYP-025", "a challenge lets in", "proxy/handler.go", "if d.Verdict() == policy.Allow {\n\t\th.forward(x, d)", "if d.Verdict() != policy.Deny {\n\t\th.forward(x, d)", proxy, "TestBYP025"},
+		{"BYP-025", "a challenge lets in", "proxy/handler.go", "if d.Verdict() == policy.Allow {\n\t\tif x.r", "if d.Verdict() != policy.Deny {\n\t\tif x.r", proxy, "TestBYP025"},
 		{"BYP-026", "encoded spellings of own paths", "proxy/handler.go", "x.target.path != x.r.URL.Path || !h.Auth.Serve(&x.out, x.r, x.target.path, x.client())", "!h.Auth.Serve(&x.out, x.r, x.r.URL.Path, x.client())", proxy, "TestBYP026"},
 		{"BYP-037", "any host", "proxy/handler.go", "case !h.Resolver.OurHost(from):", "case false:", proxy, "TestBYP037"},
 		{"BYP-034", "TRACE", "proxy/handler.go", "case r.Method == http.MethodTrace, r.Method == http.MethodConnect:", "case r.Method == http.MethodConnect:", proxy, "TestBYP034"},
@@ -84,6 +108,8 @@ func mutants() []mutant {
 		{"COO-124", "the app sets our cookies", "proxy/answer.go", "if !setsOurs(line) {", "if true {", proxy, "TestCOO124"},
 		{"STR-182", "any upgrade", "proxy/request.go", `len(upgrade[0]) == len("websocket") && strings.EqualFold(upgrade[0], "websocket") && // no long s`, "", proxy, "TestSTR182"},
 		{"CSR-176", "WebSockets of any site", "proxy/forward.go", "return len(origin) == 0 || len(origin) == 1 && origin[0] == h.origin", "return len(origin) < 2", proxy, "TestCSR176"},
+		{"-", "a WebSocket's last word stands inside a frame", "proxy/websocket.go", "if !c.frames.between() {", "if false {", proxy, "TestACutWebSocketIsToldWhy"},
+		{"-", "a WebSocket's last word follows a goodbye", "proxy/websocket.go", "f.payload == 0 && !f.last }", "f.payload == 0 }", proxy, "TestACutWebSocketIsToldWhy"},
 		{"CSR-171", "forms of any site", "auth/page/audience.go", "return len(origins) == 1 && origins[0] == p.origin", "return true", whole, "TestScripts/end$"},
 		{"RED-058", "two slashes at the front", "auth/page/target.go", `strings.HasPrefix(decoded, "//") || `, "", "./auth/page/", "TestParseTarget|FuzzParseTarget"},
 		{"RED-058", "whole addresses", "auth/page/target.go", `!strings.HasPrefix(path, "/") || `, "", "./auth/page/", "TestParseTarget|FuzzParseTarget"},
@@ -91,7 +117,7 @@ func mutants() []mutant {
 		{"SES-143", "what is open stays open", "proxy/live.go", "l.cutWhere(errRevoked, func(x *exchange) bool { return !g.Holds(x.principal, x.judged) })", "_ = g", proxy, "TestWhatIsOpenEnds"},
 		{"DOS-187", "no time for headers", "cmd/loginwall/serve.go", "ReadHeaderTimeout: cfg.Timeouts.ReadHeader,", "ReadHeaderTimeout: time.Hour,", whole, "TestFloods/slow"},
 		{"DOS-189", "headers without end", "cmd/loginwall/serve.go", "MaxHeaderBytes:    headerBytes(int(cfg.Limits.HeaderBytes)),", "MaxHeaderBytes:    headerBytes(int(cfg.Limits.HeaderBytes) << 10),", whole, "TestFloods/headers"},
-		{"STO-208", "a newer store", "auth/store/migrate.go", "case have > len(s):", "case false:", "./auth/store/", "TestOpenRefuses"},
+		{"STO-208", "a newer store", "auth/store/migrate.go", "case have > len(s):", "case false:", store, "TestOpenRefuses"},
 		{"BYP-045", "programs start logins", "auth/login/login.go", "if page.AudienceOf(r) == page.TopNavigation {", "if page.AudienceOf(r) >= page.Program {", whole, "TestScripts/signin"},
 		{"HDR-014", "anybody says where a request comes from", "proxy/forwarded/forwarded.go", "\tif !out.Trusted {\n\t\tout.Hint", "\tif !out.Trusted && peer.IsMulticast() {\n\t\tout.Hint", "./proxy/forwarded/", "Test"},
 		{"HDR-013", "one name fewer on the list", "auth/assertion/names.go", `"x-authentik-*", `, "", whole, "TestAttackHeaders"},
@@ -99,5 +125,26 @@ func mutants() []mutant {
 		{"CSR-172", "frames of any site", "auth/page/page.go", "; frame-ancestors 'none'", "", "./auth/page/", "TestHeaders"},
 		{"CSR-174", "no nosniff", "auth/page/page.go", `"nosniff"`, `""`, "./auth/page/", "TestHeaders"},
 		{"LOG-236", "queries are logged", "proxy/handler.go", "x.record.Path = x.target.path\n", "x.record.Path = x.r.URL.RequestURI()\n", whole, callbacks},
+		{"RED-058", "the redirect to https believes any host", "cmd/loginwall/redirect.go", "case !strings.EqualFold(host, public.Hostname()):", "case false:", whole, "TestRedirect$"},
+		{"-", "the CA proves any name", "cmd/loginwall/certificate.go", "if !strings.EqualFold(host, a.host) {", "if false {", whole, "TestACME"},
+		{"-", "strangers choose whose certificate is asked for", "cmd/loginwall/certificate.go", "case a.issued.Load():\n\t\treturn m.GetCertificate(a.hello())", "case a.issued.Load():\n\t\treturn m.GetCertificate(hello)", whole, "TestACME$"},
+
+		// The connections to the app.
+		{"SMG-056", "a connection is not looked at before it is used again", "proxy/direct/conn.go", "return c.raw.Control(c.look) == nil && c.silent", "return true", direct, "TestIdleConnections|TestSMG056"},
+		{"SMG-056", "what stands behind an answer is passed over", "proxy/direct/conn.go", "if c.r != c.w || c.raw == nil {", "if c.raw == nil {", direct, differences},
+		{"SMG-056", "a length beside chunks", "proxy/direct/answer.go", `!isToken(coding[0], "chunked") || length >= 0 ||`, `!isToken(coding[0], "chunked") ||`, direct, differences},
+		{"SMG-056", "folded lines", "proxy/direct/answer.go", `name, value, ok := strings.Cut(strings.TrimSuffix(line, "\r"), ":")`, `if strings.HasPrefix(line, " ") {
+			continue
+		}
+		name, value, ok := strings.Cut(strings.TrimSuffix(line, "\r"), ":")`, direct, differences},
+		{"SMG-056", "trailers that frame", "proxy/direct/body.go", "if isFraming(name) {", "if false {", direct, differences},
+		{"-", "what may have been done is asked for again", "proxy/direct/answer.go", "return !a.c.heard && (repeatable || sent == 0), a.why(err)", "return !a.c.heard, a.why(err)", direct, "TestTryingAgain"},
+
+		// What is told.
+		{"-", "a stranger's trace goes on", "proxy/observe/trace.go", "case trusted && remote.IsValid():", "case remote.IsValid():", observe, "TestWhoseTraceGoesOn"},
+		{"LOG-236", "traces hold queries", "proxy/observe/trace.go", "t.tracer.Start(ctx, methodOf(r.Method), options...)", `t.tracer.Start(ctx, methodOf(r.Method), append(options, trace.WithAttributes(attribute.String("url.query", r.URL.RawQuery)))...)`, observe, "TestSpansNameNobody"},
+		{"-", "traces name people", "proxy/observe/trace.go", `attribute.String("loginwall.request_id", r.RequestID))`, `attribute.String("loginwall.request_id", r.RequestID), attribute.String("enduser.id", r.User))`, observe, "TestSpansNameNobody"},
+		{"ADM-229", "nothing is told to the audit stream", "auth/store/store.go", "if s.config.Recorded != nil {", "if false {", whole, "TestScripts/audit$"},
+		{"LOG-234", "lines in the audit stream", "proxy/observe/audit.go", "line = appendField(line, f.name, f.value, maxPath)", `line = append(line, ",\""+f.name+"\":\""+f.value+"\""...)`, observe, "TestLOG234"},
 	}
 }

@@ -168,6 +168,13 @@ func TestLOG234StrangersWriteNoLines(t *testing.T) {
 		r := record()
 		r.Method, r.Host, r.Path, r.Agent, r.User, r.Rule, r.Client = evil, evil, evil, evil, evil, evil, evil
 		checkLine(t, r)
+		for _, text := range []bool{false, true} {
+			var out bytes.Buffer
+			observe.LogAudit(&out, text, &observe.AuditEvent{Event: "blocked", Actor: evil, User: evil, UserID: evil, Session: evil, Client: evil, Detail: evil, RequestID: evil})
+			if got := oneLine(t, out.String(), text); !text && (got["msg"] != "audit" || len(got) != 11) {
+				t.Errorf("fields %v", got)
+			}
+		}
 	}
 }
 
@@ -186,21 +193,9 @@ func checkLine(t *testing.T, r *observe.Record) {
 	for _, text := range []bool{false, true} {
 		var out bytes.Buffer
 		observe.NewAccessLog(&out, text).Log(r, nil)
-		line, rest, _ := strings.Cut(out.String(), "\n")
-		if rest != "" || len(line) > 32<<10 {
-			t.Errorf("more than one line, or a long one: %q", out.String())
-		}
-		for _, c := range line {
-			if !unicode.IsPrint(c) && c != '\ufffd' {
-				t.Errorf("%U in %q", c, line)
-			}
-		}
+		got := oneLine(t, out.String(), text)
 		if text {
 			continue
-		}
-		var got map[string]any
-		if err := json.Unmarshal([]byte(line), &got); err != nil {
-			t.Fatalf("%v in %q", err, line)
 		}
 		if got["msg"] != "request" || len(got) != 18 {
 			t.Errorf("fields %v", got)
@@ -209,6 +204,25 @@ func checkLine(t *testing.T, r *observe.Record) {
 			t.Errorf("path %q, want %q", got["path"], want)
 		}
 	}
+}
+
+// oneLine checks that all is one short line, fit for a terminal, and returns the
+// fields unless it is text.
+func oneLine(t *testing.T, out string, text bool) (fields map[string]any) {
+	t.Helper()
+	line, rest, _ := strings.Cut(out, "\n")
+	if rest != "" || len(line) > 32<<10 {
+		t.Errorf("more than one line, or a long one: %q", out)
+	}
+	for _, c := range line {
+		if !unicode.IsPrint(c) && c != '\ufffd' {
+			t.Errorf("%U in %q", c, line)
+		}
+	}
+	if err := json.Unmarshal([]byte(line), &fields); err != nil && !text {
+		t.Fatalf("%v in %q", err, line)
+	}
+	return fields
 }
 
 func scrape(t *testing.T, h http.Handler, path string) *httptest.ResponseRecorder {
