@@ -2,12 +2,14 @@ package store_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"io/fs"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/loginwall/loginwall/auth"
 	"github.com/loginwall/loginwall/auth/store"
@@ -32,6 +34,7 @@ func TestPostgres(t *testing.T) {
 	t.Run("Refuses", func(t *testing.T) { testPostgresRefuses(t, p) })
 	t.Run("Copy", func(t *testing.T) { testCopy(t, p) })
 	t.Run("CommitFails", func(t *testing.T) { testPostgresCommitFails(t, p) })
+	t.Run("Turns", func(t *testing.T) { testPostgresTurns(t, p) })
 	t.Run("Errors", func(t *testing.T) { testPostgresErrors(t, p) })
 	t.Run("Failover", func(t *testing.T) { testPostgresFailover(t, p) }) // stops it, too
 }
@@ -109,6 +112,44 @@ func testPostgresCommitFails(t *testing.T, p *storetest.Postgres) {
 	}
 	if _, err := s.Block(t.Context(), store.Who{Email: "x@example.com"}, "x", ""); !errors.Is(err, auth.ErrUnavailable) {
 		t.Errorf("Block: %v", err)
+	}
+}
+
+// SES-149: a block waits for the sign-in that looked for blocks before, and ends it.
+func testPostgresTurns(t *testing.T, p *storetest.Postgres) {
+	url := p.Database(t)
+	s := open(t, store.Config{URL: url, Create: true, Timeout: time.Minute})
+	p.Do(t, url, `CREATE FUNCTION pause() RETURNS TRIGGER LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END'`,
+		"CREATE TRIGGER pause BEFORE INSERT ON sessions FOR EACH ROW EXECUTE FUNCTION pause()")
+	db, err := sql.Open("pgx", url)
+	must(t, err)
+	defer db.Close()
+	db.SetMaxOpenConns(1) // the lock is its connection's
+	_, err = db.ExecContext(t.Context(), "SELECT pg_advisory_lock(1)")
+	must(t, err)
+
+	var session auth.Session
+	var signedIn, blocked error
+	var both sync.WaitGroup
+	wait := func(n int64) {
+		t.Helper()
+		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+			if p.Count(t, url, "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") == n {
+				return
+			}
+		}
+		t.Errorf("%d do not wait", n)
+	}
+	both.Go(func() { session, signedIn = trySignIn(t.Context(), s, 1) })
+	wait(1)
+	both.Go(func() { _, blocked = s.Block(t.Context(), store.Who{Email: person(1).Email}, "x", "") })
+	wait(2)
+	_, err = db.ExecContext(t.Context(), "SELECT pg_advisory_unlock(1)")
+	must(t, err)
+	both.Wait()
+	must(t, errors.Join(signedIn, blocked))
+	if record, err := s.Session(t.Context(), session.ID); err != nil || record.End == nil {
+		t.Errorf("the session goes on: %+v, %v", record, err)
 	}
 }
 

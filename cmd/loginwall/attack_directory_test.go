@@ -56,6 +56,9 @@ func TestAttackDirectory(t *testing.T) {
 	}
 	r.as("bob").ask(t, http.MethodGet, "-xhr", "/_auth/")
 	elsewhere := find(`"handle":"(\w+)"[^{}]*"current":false`)
+	if elsewhere == session || find(`"handle":"(\w+)"[^{}]*"current":true`) == session {
+		t.Error("the own page tells ids, which any script of the app can read there")
+	}
 	end("alice", elsewhere)
 	end("bob", "")
 	end("bob", `\u0000`)
