@@ -34,8 +34,8 @@ const (
 	connLife       = time.Minute
 	connectTimeout = 5 * time.Second
 	// orphanTimeout is when the server takes back the locks of a wall that fell
-	// silent inside a transaction.
-	orphanTimeout = "10s"
+	// silent inside a transaction: well before others, who wait for them, give up.
+	orphanTimeout = "3s"
 )
 
 // openPostgres opens the database that the URL names. With Config.Create it makes

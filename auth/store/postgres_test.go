@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"io/fs"
 	"strings"
 	"sync"
@@ -18,7 +19,11 @@ import (
 
 // All that needs a server shares one.
 func TestPostgres(t *testing.T) {
-	p := storetest.StartPostgres(t)
+	var settings []string
+	if expired() > fewExpired {
+		settings = append(settings, "fsync=on")
+	}
+	p := storetest.StartPostgres(t, settings...)
 	fresh := func(through func(string) string) storetest.Fresh {
 		return func(t *testing.T) func(store.Config) *store.Store {
 			url := through(p.Database(t))
@@ -36,6 +41,8 @@ func TestPostgres(t *testing.T) {
 	t.Run("CommitFails", func(t *testing.T) { testPostgresCommitFails(t, p) })
 	t.Run("Turns", func(t *testing.T) { testPostgresTurns(t, p) })
 	t.Run("Errors", func(t *testing.T) { testPostgresErrors(t, p) })
+	t.Run("Prune", func(t *testing.T) { testPostgresPrune(t, p) })
+	t.Run("TLS", func(t *testing.T) { testPostgresTLS(t, p) })           // restarts it
 	t.Run("Failover", func(t *testing.T) { testPostgresFailover(t, p) }) // stops it, too
 }
 
@@ -175,6 +182,46 @@ func testPostgresErrors(t *testing.T, p *storetest.Postgres) {
 	}
 }
 
+// A server that does not prove who it is is not told the password, let alone who
+// signs in.
+func testPostgresTLS(t *testing.T, p *storetest.Postgres) {
+	right := p.TLS(t)
+	url := p.Database(t)
+	for name, c := range map[string]struct{ url, authority, says string }{
+		"the right one":       {url, right, ""},
+		"another authority's": {url, storetest.OtherAuthority(t), "unknown authority"},
+		"another name":        {strings.Replace(url, "127.0.0.1", "localhost", 1), right, "wanted to match localhost"},
+	} {
+		s, err := store.Open(t.Context(), store.Config{URL: c.url + "?sslmode=verify-full&sslrootcert=" + c.authority, Create: true})
+		switch {
+		case err == nil && c.says == "":
+			if p.Count(t, url, "SELECT COUNT(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE ssl AND application_name = 'loginwall'") == 0 {
+				t.Errorf("%s: not by TLS", name)
+			}
+			signIn(t, s, 1)
+			_ = s.Close()
+		case err == nil:
+			t.Errorf("%s: opened", name)
+			_ = s.Close()
+		case c.says == "" || !strings.Contains(err.Error(), c.says):
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// STO-210: as TestPruneManyWhilePeopleSignIn.
+func testPostgresPrune(t *testing.T, p *storetest.Postgres) {
+	url := p.Database(t)
+	s := open(t, store.Config{URL: url, Create: true, KeepSessions: time.Millisecond})
+	signIn(t, s, 1)
+	p.Do(t, url, fmt.Sprintf(`INSERT INTO sessions SELECT 'old' || n, (SELECT id FROM users), '', 1700000000000 + n, 1700003600000 + n, 1700000000000 + n,
+		'192.0.2.1', 'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36', 0, '', '' FROM generate_series(1, %d) AS n`, expired()), "ANALYZE")
+	signIns := pruneWhilePeopleSignIn(t, s)
+	if n := p.Count(t, url, "SELECT COUNT(*) FROM sessions"); n != signIns+1 {
+		t.Errorf("%d sessions are left of %d", n, signIns+1)
+	}
+}
+
 // The server must prove who it is, unless it is on this machine.
 func TestPostgresTLS(t *testing.T) {
 	for url, want := range map[string]string{
@@ -225,8 +272,15 @@ func testPostgresFailover(t *testing.T, p *storetest.Postgres) {
 		t.Errorf("nothing new: %+v", feed)
 	}
 	p.Kill(t)
-	if _, err := s.Revocations(t.Context(), before.Cursor); !errors.Is(err, auth.ErrUnavailable) {
-		t.Errorf("Revocations while it is away: %v", err)
+	// Whoever serves a connection outlives the server by a moment.
+	for end := time.Now().Add(10 * time.Second); ; {
+		_, err := s.Revocations(t.Context(), before.Cursor)
+		if errors.Is(err, auth.ErrUnavailable) {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("Revocations while it is away: %v", err)
+		}
 	}
 	if _, err := s.Block(t.Context(), store.Who{Email: "x@example.com"}, "x", ""); !errors.Is(err, auth.ErrUnavailable) {
 		t.Errorf("Block while it is away: %v", err)

@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -418,7 +420,7 @@ func TestOpenFlippedBytes(t *testing.T) {
 	whole := read(t, path)
 	const page = 4096
 	var positions []int
-	for at := 0; at < len(whole); at += 1009 {
+	for at := 0; at < len(whole); at += 3001 {
 		positions = append(positions, at)
 	}
 	for at := page; at < len(whole); at += page {
@@ -460,7 +462,7 @@ func TestOpenFlippedBytes(t *testing.T) {
 // In a large store opening looks at the blocks, and Verify at all the rest.
 func TestLargeStore(t *testing.T) {
 	path := made(t)
-	fill(t, path, 15_000, 2500)
+	fill(t, path, 6_000, 2500)
 	s := open(t, store.Config{URL: "sqlite:" + path})
 	if err := s.Verify(t.Context()); err != nil {
 		t.Fatalf("Verify: %v", err)
@@ -479,7 +481,7 @@ func TestLargeStore(t *testing.T) {
 		}
 		sessions[session.ID] = true
 	}
-	if len(users) != 15_020 || len(sessions) != 2520 {
+	if len(users) != 6_020 || len(sessions) != 2520 {
 		t.Errorf("%d users, %d sessions", len(users), len(sessions))
 	}
 	_ = s.Close()
@@ -495,7 +497,7 @@ func TestLargeStore(t *testing.T) {
 		defer s.Close()
 		return s.Verify(t.Context())
 	}
-	if err := flip(strings.LastIndex(whole, "user14000@")); !errors.Is(err, store.ErrCorrupt) || !strings.Contains(err.Error(), "verify:") {
+	if err := flip(strings.LastIndex(whole, "user5500@")); !errors.Is(err, store.ErrCorrupt) || !strings.Contains(err.Error(), "verify:") {
 		t.Errorf("a user's index: %v", err)
 	}
 	refused := 0
@@ -758,7 +760,7 @@ func TestBackup(t *testing.T) {
 func TestPruneManyWhilePeopleSignIn(t *testing.T) {
 	path := newPath(t)
 	s := open(t, store.Config{URL: "sqlite:" + path, Create: true, KeepSessions: time.Millisecond})
-	const many = 1_500
+	many := expired()
 	size := func() int64 {
 		info, err := os.Stat(path)
 		if err != nil {
@@ -769,10 +771,37 @@ func TestPruneManyWhilePeopleSignIn(t *testing.T) {
 	fill(t, path, 100, many)
 	run(t, raw(t, path), "PRAGMA wal_checkpoint(TRUNCATE)")
 	full := size()
+	signIns := pruneWhilePeopleSignIn(t, s)
+	var left int64
+	if err := raw(t, path).QueryRowContext(t.Context(), "SELECT COUNT(*) FROM sessions").Scan(&left); err != nil || left != signIns {
+		t.Errorf("%d sessions are left of %d, %v", left, signIns, err)
+	}
+	fill(t, path, 1, many*9/10)
+	run(t, raw(t, path), "PRAGMA wal_checkpoint(TRUNCATE)")
+	if again := size(); again > full*11/10+signIns<<10 {
+		t.Errorf("the file grew from %d to %d", full, again)
+	}
+	t.Logf("%d MB", full>>20)
+}
+
+const fewExpired = 1_500
+
+// expired is how many sessions the tests of Prune take out: EXPIRED, for figures, as
+// in EXPIRED=1000000 go test -v -timeout 1h -run 'TestPruneMany|TestPostgres/Prune'.
+func expired() int {
+	if n, err := strconv.Atoi(os.Getenv("EXPIRED")); err == nil {
+		return n
+	}
+	return fewExpired
+}
+
+// pruneWhilePeopleSignIn returns how many did, none of whom waited long.
+func pruneWhilePeopleSignIn(t *testing.T, s *store.Store) (signIns int64) {
+	t.Helper()
+	began := time.Now()
 	pruned := make(chan error, 1)
 	go func() { pruned <- s.Prune(t.Context()) }()
-	var slowest time.Duration
-	signIns := int64(0)
+	var took []time.Duration
 	for done := false; !done; signIns++ {
 		select {
 		case err := <-pruned:
@@ -784,21 +813,16 @@ func TestPruneManyWhilePeopleSignIn(t *testing.T) {
 		}
 		start := time.Now()
 		signIn(t, s, 1)
-		slowest = max(slowest, time.Since(start))
+		took = append(took, time.Since(start))
 		time.Sleep(5 * time.Millisecond) // some people, not a flood
 	}
 	// The bar is 50 ms; this leaves room for a machine that does other things, and
 	// none for a prune in one piece.
+	slices.Sort(took)
+	slowest := took[len(took)-1]
+	t.Logf("pruned %d sessions in %v; %d sign-ins meanwhile took %v (p50), %v (p99), %v (max)", expired(), time.Since(began), len(took), took[len(took)/2], took[len(took)*99/100], slowest)
 	if slowest > time.Second {
 		t.Errorf("a sign-in waited %v", slowest)
 	}
-	if list, _, err := s.Sessions(t.Context(), store.SessionQuery{Limit: 5000}); err != nil || int64(len(list)) != signIns {
-		t.Errorf("%d sessions are left of %d, %v", len(list), signIns, err)
-	}
-	fill(t, path, 1, many*9/10)
-	run(t, raw(t, path), "PRAGMA wal_checkpoint(TRUNCATE)")
-	if again := size(); again > full*11/10+signIns<<10 {
-		t.Errorf("the file grew from %d to %d", full, again)
-	}
-	t.Logf("slowest sign-in %v, %d MB", slowest, full>>20)
+	return signIns
 }

@@ -2,9 +2,15 @@ package storetest
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"database/sql"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 	"net"
 	"net/url"
 	"os"
@@ -111,6 +117,9 @@ func (p *Postgres) Stop(t *testing.T) {
 // Addr is the host and port that the server listens on.
 func (p *Postgres) Addr() string { return net.JoinHostPort("127.0.0.1", p.port) }
 
+// Socket is the path of the socket that the server listens on, too.
+func (p *Postgres) Socket() string { return filepath.Join(p.dir, ".s.PGSQL."+p.port) }
+
 // URL returns the URL of a database.
 func (p *Postgres) URL(database string) string { return urlOf(p.Addr(), database) }
 
@@ -125,6 +134,57 @@ func (p *Postgres) Database(t *testing.T) string {
 	name := fmt.Sprintf("test%d", p.names.Add(1))
 	p.Do(t, p.URL("postgres"), "CREATE DATABASE "+name)
 	return p.URL(name)
+}
+
+// TLS gives the server a certificate for 127.0.0.1, and returns the file of the
+// authority that signed it.
+func (p *Postgres) TLS(t *testing.T) (authority string) {
+	t.Helper()
+	authority, ca, signer := issue(t, &x509.Certificate{IsCA: true, BasicConstraintsValid: true}, nil, nil)
+	cert, _, key := issue(t, &x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}, ca, signer)
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	must(t, err)
+	chain, err := os.ReadFile(cert)
+	must(t, err)
+	for name, text := range map[string][]byte{
+		"server.crt": chain, "server.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}),
+	} {
+		file := filepath.Join(p.dir, "data", name)
+		must(t, os.WriteFile(file, text, 0o600))
+		if own := p.account.Credential; own != nil {
+			must(t, os.Chown(file, int(own.Uid), int(own.Gid)))
+		}
+	}
+	p.Do(t, p.URL("postgres"), "ALTER SYSTEM SET ssl = on")
+	p.Stop(t)
+	p.Start(t)
+	return authority
+}
+
+// OtherAuthority returns the file of an authority that signed nothing.
+func OtherAuthority(t *testing.T) string {
+	t.Helper()
+	file, _, _ := issue(t, &x509.Certificate{IsCA: true, BasicConstraintsValid: true}, nil, nil)
+	return file
+}
+
+// issue makes a certificate and its file; without a parent it signs itself.
+func issue(t *testing.T, template, parent *x509.Certificate, signer *ecdsa.PrivateKey) (file string, cert *x509.Certificate, key *ecdsa.PrivateKey) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	if parent == nil {
+		parent, signer = template, key
+	}
+	template.SerialNumber, template.Subject.CommonName = big.NewInt(time.Now().UnixNano()), "loginwall's tests"
+	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
+	must(t, err)
+	cert, err = x509.ParseCertificate(der)
+	must(t, err)
+	file = filepath.Join(t.TempDir(), "cert.pem")
+	must(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
+	return file, cert, key
 }
 
 // Do runs statements in a database.
