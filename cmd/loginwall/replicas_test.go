@@ -52,10 +52,10 @@ type cluster struct {
 	admin    *store.Store
 	folder   string
 	walls    []*replica
-	relay    *cuttableRelay
+	link     link
 	people   []string
 	sessions sync.Map // address to cookie
-	blocked  sync.Map // address to when that was acknowledged
+	out      sync.Map // address to when that was acknowledged
 	// When PostgreSQL went away, for all or for the one that can be cut, in ms; 0 while
 	// it is there.
 	awaySince, cutSince atomic.Int64
@@ -81,9 +81,9 @@ func TestReplicas(t *testing.T) {
 		columns: []string{"what", "figure"},
 	}
 	file := os.Getenv("REPLICAS")
-	users, blocks, rows := 24, 4, 0
+	users, times, rows := 24, 4, 0
 	if file != "" {
-		users, blocks, rows = 200, 50, 1_000_000
+		users, times, rows = 200, 50, 1_000_000
 	}
 	c := newCluster(t, rows, table)
 	c.signInAll(t, users, table)
@@ -93,7 +93,9 @@ func TestReplicas(t *testing.T) {
 	for range 4 {
 		load.Go(func() { c.load(over) })
 	}
-	c.blockSome(t, blocks, table)
+	for _, way := range waysOut() {
+		c.putOut(t, way, times, table)
+	}
 	c.rotateKey(t)
 	c.cutOff(t, table)
 	c.crash(t, table)
@@ -106,7 +108,7 @@ func TestReplicas(t *testing.T) {
 	if c.requests.Load() < 100 || c.refused.Load() == 0 {
 		t.Errorf("too little happened to say anything: %d requests, %d refused", c.requests.Load(), c.refused.Load())
 	}
-	table.add(t, []string{"requests under load; served to a blocked user after the bound; sessions lost", fmt.Sprintf("%d; 0; 0", c.requests.Load())})
+	table.add(t, []string{"requests under load; served to somebody put out, after the bound; sessions lost", fmt.Sprintf("%d; 0; 0", c.requests.Load())})
 	if file != "" {
 		table.write(t, file)
 	}
@@ -128,7 +130,14 @@ func newCluster(t *testing.T, rows int, table *figures) *cluster {
 	check(t, err)
 	c.admin = admin
 	t.Cleanup(func() { _ = admin.Close() })
-	c.relay = newCuttableRelay(t, c.pg.Addr())
+	c.link = stalledRelay(t, c.pg.Addr())
+	if rows > 0 {
+		if link, err := namespace(t, c.pg.Socket()); err != nil {
+			t.Logf("no network namespace, so %s instead: %v", c.link.name, err)
+		} else {
+			c.link = link
+		}
+	}
 	check(t, os.WriteFile(filepath.Join(c.folder, "key1"), seal.GenerateKey(), 0o600))
 	check(t, os.WriteFile(filepath.Join(c.folder, "key2"), seal.GenerateKey(), 0o600))
 
@@ -144,7 +153,7 @@ func newCluster(t *testing.T, rows int, table *figures) *cluster {
 	for i := range replicas {
 		url := database
 		if i == cuttable {
-			url = strings.Replace(database, c.pg.Addr(), c.relay.addr, 1)
+			url = strings.Replace(database, c.pg.Addr(), c.link.addr, 1) + "?sslmode=disable"
 		}
 		w := &replica{address: must(freeAddress()), ops: must(freeAddress()), file: filepath.Join(c.folder, fmt.Sprintf("wall%d.yaml", i))}
 		check(t, os.WriteFile(w.file+".store", []byte(url+"\n"), 0o600))
@@ -215,7 +224,7 @@ func (c *cluster) configure(t *testing.T, w *replica, app, keys string) {
 	vars := c.vars()
 	vars["LISTEN"], vars["OPS"], vars["UPSTREAM"] = w.address, w.ops, app
 	text := os.Expand(basics, func(name string) string { return vars[name] }) +
-		fmt.Sprintf("session: {max_feed_age: %v, %s}\nstore_file: %s.store\nlog: {access: false}\ntimeouts: {drain: 1s}\n", maxFeedAge, keys, w.file)
+		fmt.Sprintf("session: {max_feed_age: %v, %s}\nstore_file: %s.store\nadmins: [person0@example.com]\nlog: {access: false}\ntimeouts: {drain: 1s}\n", maxFeedAge, keys, w.file)
 	check(t, os.WriteFile(w.file, []byte(text), 0o600))
 }
 
@@ -283,19 +292,31 @@ func (c *cluster) signInAll(t *testing.T, users int, table *figures) {
 	table.add(t, []string{"logins; begun on one wall and finished on another", fmt.Sprintf("%d; %d", users, elsewhere)})
 }
 
-// ask is one request of somebody to a wall, or with "" to any.
+// send is one request of somebody to a wall; JSON goes with a POST.
+func (c *cluster) send(ctx context.Context, method, address, path, email, body string) (*http.Response, error) {
+	cookie, _ := c.sessions.Load(email)
+	request, err := http.NewRequestWithContext(ctx, method, "http://"+address+path, strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	request.Host = c.host()
+	request.Header.Set("Cookie", cookie.(string)) //nolint:forcetypeassert // nothing else is stored
+	if method == http.MethodPost {
+		request.Header.Set("Origin", c.publicURL)
+	}
+	if body != "" {
+		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("Accept", "application/json")
+	}
+	return c.client.Do(request)
+}
+
+// get asks a wall, or with "" any.
 func (c *cluster) get(ctx context.Context, address, path, email string) (status int, body, replica string, err error) {
 	if address == "" {
 		address = c.address
 	}
-	cookie, _ := c.sessions.Load(email)
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, nil)
-	if err != nil {
-		return 0, "", "", err
-	}
-	request.Host = c.host()
-	request.Header.Set("Cookie", cookie.(string)) //nolint:forcetypeassert // nothing else is stored
-	answer, err := c.client.Do(request)
+	answer, err := c.send(ctx, http.MethodGet, address, path, email, "")
 	if err != nil {
 		return 0, "", "", err
 	}
@@ -305,7 +326,7 @@ func (c *cluster) get(ctx context.Context, address, path, email string) (status 
 }
 
 // load is people at work, until it is over. Everyone is served as himself, and who
-// is blocked is not served once the bound has passed.
+// was put out is not served once the bound has passed.
 func (c *cluster) load(over <-chan struct{}) {
 	for {
 		select {
@@ -315,7 +336,7 @@ func (c *cluster) load(over <-chan struct{}) {
 		}
 		email := c.people[rand.IntN(len(c.people))] //nolint:gosec // anybody
 		began, away := time.Now(), c.awaySince.Load()
-		since, isBlocked := c.blocked.Load(email)
+		since, isOut := c.out.Load(email)
 		status, body, wall, err := c.get(context.Background(), "", "/", email)
 		c.requests.Add(1)
 		cut := wall == strconv.Itoa(cuttable) && c.cutSince.Load() > 0
@@ -326,15 +347,15 @@ func (c *cluster) load(over <-chan struct{}) {
 		switch {
 		case err != nil:
 			c.problem("%s: %v", email, err)
-		case isBlocked && status == http.StatusOK && began.Sub(since.(time.Time)) > bound: //nolint:forcetypeassert // nothing else is stored
-			c.problem("wall %s served %s, %v after the block", wall, email, began.Sub(since.(time.Time))) //nolint:forcetypeassert // as above
-		case isBlocked && status != http.StatusOK:
+		case isOut && status == http.StatusOK && began.Sub(since.(time.Time)) > bound: //nolint:forcetypeassert // nothing else is stored
+			c.problem("wall %s served %s, %v after he was put out", wall, email, began.Sub(since.(time.Time))) //nolint:forcetypeassert // as above
+		case isOut && status != http.StatusOK:
 			c.refused.Add(1)
 		case status == http.StatusServiceUnavailable && (cut || away > 0 && time.Since(time.UnixMilli(away)) > maxFeedAge-revokedWithin):
 		case status == http.StatusOK && body == "<"+email+">":
-		case isBlocked:
+		case isOut:
 		default:
-			if _, now := c.blocked.Load(email); !now { // it may have come in between
+			if _, now := c.out.Load(email); !now { // it may have come in between
 				c.problem("wall %s answered %s with %d %.60q", wall, email, status, body)
 			}
 		}
@@ -354,58 +375,63 @@ func (c *cluster) block(t *testing.T, email string) time.Time {
 		t.Fatalf("block %s: %v", email, err)
 	}
 	now := time.Now()
-	c.blocked.Store(email, now)
+	c.out.Store(email, now)
 	return now
 }
 
-// next takes somebody who is not blocked.
+// next takes somebody who is in.
 func (c *cluster) next() string {
 	for _, email := range slices.Backward(c.people) {
-		if _, found := c.blocked.Load(email); !found {
+		if _, found := c.out.Load(email); !found {
 			return email
 		}
 	}
 	return ""
 }
 
-// blockSome measures when each wall refuses who was blocked, and ends what is open.
-func (c *cluster) blockSome(t *testing.T, blocks int, table *figures) {
+// A wayOut is a request to one wall, by its own door, that puts somebody out of all
+// of them. It is answered with one status, and he with another from then on.
+type wayOut struct {
+	name, path        string
+	refusal, answered int
+	body              string
+	byAdmin           bool
+}
+
+func waysOut() []wayOut {
+	return []wayOut{
+		{"blocks by an admin", "/_auth/users/$USER/block", http.StatusForbidden, http.StatusOK, `{"reason":"test"}`, true},
+		{"sessions ended by an admin", "/_auth/users/$USER/end", http.StatusFound, http.StatusOK, `{"session":"$SESSION"}`, true},
+		{"sign-outs", "/_auth/logout", http.StatusFound, http.StatusSeeOther, "", false},
+	}
+}
+
+// putOut measures when the other walls refuse who was put out by one of them, and
+// end what is open there.
+func (c *cluster) putOut(t *testing.T, way wayOut, times int, table *figures) {
 	t.Helper()
 	var took, closed []time.Duration
-	for range blocks {
+	for n := range times {
+		acting := n % replicas
 		email := c.next()
-		stream := make(chan time.Time, 1)
-		open := make(chan struct{})
-		go func() {
-			i := rand.IntN(replicas) //nolint:gosec // any
-			ctx, cancel := context.WithTimeout(context.Background(), patience)
-			defer cancel()
-			request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.walls[i].address+"/stream", nil)
-			if err != nil {
-				close(open)
-				return
-			}
-			cookie, _ := c.sessions.Load(email)
-			request.Host = c.host()
-			request.Header.Set("Cookie", cookie.(string)) //nolint:forcetypeassert // nothing else is stored
-			answer, err := c.client.Do(request)
-			close(open)
-			if err != nil {
-				return
-			}
-			defer answer.Body.Close()
-			_, _ = io.Copy(io.Discard, answer.Body)
-			stream <- time.Now()
-		}()
-		<-open
-		when := c.block(t, email)
+		since := func(when, now time.Time) time.Duration { return max(0, now.Sub(when)) } // some are quicker than the answer
+		ended := make([]time.Time, replicas)
+		var open, streams, group sync.WaitGroup
+		open.Add(replicas)
+		for i, w := range c.walls {
+			streams.Go(func() { ended[i] = c.stream(w, email, open.Done) })
+		}
+		open.Wait()
+		when := c.ask(t, c.walls[acting], way, email)
+		if status, _, _, err := c.get(t.Context(), c.walls[acting].address, "/", email); err != nil || status != way.refusal {
+			t.Fatalf("%s: the wall that did it answers %d, %v", way.name, status, err)
+		}
 		delays := make([]time.Duration, replicas)
-		var group sync.WaitGroup
 		for i, w := range c.walls {
 			group.Go(func() {
 				for end := when.Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-					if status, _, _, err := c.get(context.Background(), w.address, "/", email); err == nil && status == http.StatusForbidden {
-						delays[i] = time.Since(when)
+					if status, _, _, err := c.get(context.Background(), w.address, "/", email); err == nil && status == way.refusal {
+						delays[i] = since(when, time.Now())
 						return
 					}
 				}
@@ -413,21 +439,64 @@ func (c *cluster) blockSome(t *testing.T, blocks int, table *figures) {
 			})
 		}
 		group.Wait()
-		took = append(took, delays...)
-		select {
-		case ended := <-stream:
-			closed = append(closed, ended.Sub(when))
-		case <-time.After(patience):
-			closed = append(closed, patience)
+		streams.Wait()
+		took = append(took, slices.Delete(delays, acting, acting+1)...)
+		for i := range replicas {
+			if i != acting {
+				closed = append(closed, since(when, ended[i]))
+			}
 		}
 	}
 	slices.Sort(took)
 	slices.Sort(closed)
 	if worst := max(took[len(took)-1], closed[len(closed)-1]); worst > revokedWithin {
-		t.Errorf("after %v somebody was still in", worst)
+		t.Errorf("%s: after %v somebody was still in", way.name, worst)
 	}
-	table.add(t, []string{fmt.Sprintf("%d blocks, refused by all ten walls under load: p50, p90, p99, max", blocks), quantiles(took)})
-	table.add(t, []string{"live streams of those closed: p50, p90, p99, max", quantiles(closed)})
+	table.add(t, []string{fmt.Sprintf("%d %s through one wall, refused by the nine others under load: p50, p90, p99, max", times, way.name), quantiles(took)})
+	table.add(t, []string{"live streams at those nine closed: p50, p90, p99, max", quantiles(closed)})
+}
+
+// stream opens one at a wall, says so, and returns when it was closed.
+func (c *cluster) stream(w *replica, email string, open func()) time.Time {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	answer, err := c.send(ctx, http.MethodGet, w.address, "/stream", email, "")
+	open()
+	if err != nil || answer.StatusCode != http.StatusOK {
+		c.problem("no stream for %s: %v", email, err)
+		return time.Now()
+	}
+	defer answer.Body.Close()
+	_, _ = io.Copy(io.Discard, answer.Body)
+	return time.Now()
+}
+
+// ask puts somebody out at a wall, and returns when that was acknowledged.
+func (c *cluster) ask(t *testing.T, w *replica, way wayOut, email string) time.Time {
+	t.Helper()
+	user, err := c.admin.User(t.Context(), store.Who{Email: email})
+	check(t, err)
+	sessions, _, err := c.admin.Sessions(t.Context(), store.SessionQuery{User: user.ID, OpenOnly: true})
+	check(t, err)
+	if len(sessions) != 1 {
+		t.Fatalf("%s has %d open sessions", email, len(sessions))
+	}
+	fill := strings.NewReplacer("$USER", string(user.ID), "$SESSION", string(sessions[0].ID))
+	as := email
+	if way.byAdmin {
+		as = c.people[0]
+	}
+	// Until it is acknowledged both is right: to be served, and to be refused.
+	c.out.Store(email, time.Now().Add(patience))
+	answer, err := c.send(t.Context(), http.MethodPost, w.address, fill.Replace(way.path), as, fill.Replace(way.body))
+	check(t, err)
+	defer answer.Body.Close()
+	now := time.Now()
+	if answer.StatusCode != way.answered {
+		t.Fatalf("%s: %s", way.name, answer.Status)
+	}
+	c.out.Store(email, now)
+	return now
 }
 
 func quantiles(sorted []time.Duration) string {
@@ -470,7 +539,7 @@ func (c *cluster) cutOff(t *testing.T, table *figures) {
 	address := c.walls[cuttable].address
 	began := time.Now()
 	c.cutSince.Store(began.UnixMilli())
-	c.relay.cut()
+	c.link.cut()
 	c.block(t, email)
 	if status, _, _, err := c.get(t.Context(), address, "/", other); err != nil || status != http.StatusOK {
 		t.Errorf("a wall that was just cut off answers %d, %v", status, err)
@@ -479,7 +548,7 @@ func (c *cluster) cutOff(t *testing.T, table *figures) {
 		status, _, _, err := c.get(t.Context(), address, "/", other)
 		return err == nil && status == http.StatusServiceUnavailable
 	})
-	table.add(t, []string{fmt.Sprintf("a wall cut off from PostgreSQL serves for (max_feed_age %v)", maxFeedAge), time.Since(began).Round(10 * time.Millisecond).String()})
+	table.add(t, []string{fmt.Sprintf("a wall cut off from PostgreSQL by %s serves for (max_feed_age %v)", c.link.name, maxFeedAge), time.Since(began).Round(10 * time.Millisecond).String()})
 	if since := time.Since(began); since > maxFeedAge+revokedWithin {
 		t.Errorf("it served for %v", since)
 	}
@@ -487,7 +556,7 @@ func (c *cluster) cutOff(t *testing.T, table *figures) {
 		t.Errorf("it says that it is ready: %d", status)
 	}
 	mended := time.Now()
-	c.relay.mend()
+	c.link.mend()
 	poll(t, "a wall does not come back", func() bool {
 		status, _, _, err := c.get(t.Context(), address, "/", other)
 		return err == nil && status == http.StatusOK
@@ -611,19 +680,72 @@ func await(t *testing.T, target string, want int, host ...string) {
 	poll(t, target+" does not answer", func() bool { return statusFor(target, strings.Join(host, "")) == want })
 }
 
-// A cuttableRelay carries connections to an address, until it is cut: then nothing
-// comes through, and nobody is told.
-type cuttableRelay struct {
-	addr    string
-	passing sync.RWMutex
+// A link is the way from one wall to PostgreSQL.
+type link struct {
+	addr, name string
+	cut, mend  func()
 }
 
-func newCuttableRelay(t *testing.T, to string) *cuttableRelay {
+// namespace puts the way to a socket of PostgreSQL into a network of its own, whose
+// one cable can be pulled: whatever is sent then is lost, and nobody is told.
+func namespace(t *testing.T, socket string) (link, error) {
+	t.Helper()
+	const port, near, far = "5432", "198.18.77.1", "198.18.77.2" // RFC 2544: nobody's
+	run := func(command ...string) error {
+		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil { //nolint:gosec // a test's own
+			return fmt.Errorf("%s: %w: %s", strings.Join(command, " "), err, out)
+		}
+		return nil
+	}
+	if err := run("unshare", "-n", "true"); err != nil {
+		return link{}, err
+	}
+	database := startChild(t, exec.Command("unshare", "-n", "relay", ":"+port, socket))
+	pid := strconv.Itoa(database.cmd.Process.Pid)
+	poll(t, "no namespace", func() bool {
+		theirs, _ := os.Readlink("/proc/" + pid + "/ns/net")
+		return theirs != "" && theirs != must(os.Readlink("/proc/self/ns/net"))
+	})
+	cable := "lw" + pid // goes with the namespace, which goes with its last process
+	inside := []string{"nsenter", "-t", pid, "-n", "ip"}
+	for _, command := range [][]string{
+		{"ip", "link", "add", cable, "type", "veth", "peer", "name", "db", "netns", pid},
+		{"ip", "addr", "add", near + "/30", "dev", cable},
+		{"ip", "link", "set", cable, "up"},
+		append(inside[:5:5], "addr", "add", far+"/30", "dev", "db"),
+		append(inside[:5:5], "link", "set", "db", "up"),
+	} {
+		if err := run(command...); err != nil {
+			return link{}, err
+		}
+	}
+	set := func(state string) func() {
+		return func() { check(t, run(append(inside[:5:5], "link", "set", "db", state)...)) }
+	}
+	return link{net.JoinHostPort(far, port), "a network namespace whose link is down", set("down"), set("up")}, nil
+}
+
+// stalledRelay carries connections to an address, until it is cut: then nothing
+// comes through.
+func stalledRelay(t *testing.T, to string) link {
 	t.Helper()
 	var config net.ListenConfig
 	l, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	check(t, err)
-	r := &cuttableRelay{addr: l.Addr().String()}
+	var passing sync.RWMutex
+	carry := func(to, from net.Conn) {
+		defer to.Close()
+		buffer := make([]byte, 32<<10)
+		for {
+			n, err := from.Read(buffer)
+			passing.RLock()
+			_, failed := to.Write(buffer[:n])
+			passing.RUnlock()
+			if err != nil || failed != nil {
+				return
+			}
+		}
+	}
 	var mu sync.Mutex
 	var open []net.Conn
 	var group sync.WaitGroup
@@ -638,15 +760,15 @@ func newCuttableRelay(t *testing.T, to string) *cuttableRelay {
 			mu.Unlock()
 			group.Go(func() {
 				defer from.Close()
-				r.passing.RLock()
+				passing.RLock()
 				target, err := net.Dial("tcp", to) //nolint:noctx // at once
-				r.passing.RUnlock()
+				passing.RUnlock()
 				if err != nil {
 					return
 				}
 				defer target.Close()
-				group.Go(func() { r.carry(target, from) })
-				r.carry(from, target)
+				group.Go(func() { carry(target, from) })
+				carry(from, target)
 			})
 		}
 	})
@@ -659,25 +781,8 @@ func newCuttableRelay(t *testing.T, to string) *cuttableRelay {
 		mu.Unlock()
 		group.Wait()
 	})
-	return r
+	return link{l.Addr().String(), "a relay that stalls", passing.Lock, passing.Unlock}
 }
-
-func (r *cuttableRelay) carry(to, from net.Conn) {
-	defer to.Close()
-	buffer := make([]byte, 32<<10)
-	for {
-		n, err := from.Read(buffer)
-		r.passing.RLock()
-		_, failed := to.Write(buffer[:n])
-		r.passing.RUnlock()
-		if err != nil || failed != nil {
-			return
-		}
-	}
-}
-
-func (r *cuttableRelay) cut()  { r.passing.Lock() }
-func (r *cuttableRelay) mend() { r.passing.Unlock() }
 
 // loadRevocations measures what the set of the revoked takes of a start.
 func loadRevocations(t *testing.T, database string, n int, table *figures) {
