@@ -209,7 +209,7 @@ func testPostgresTLS(t *testing.T, p *storetest.Postgres) {
 	}
 }
 
-// STO-210: as TestPruneManyWhilePeopleSignIn.
+// As TestPruneManyWhilePeopleSignIn, here.
 func testPostgresPrune(t *testing.T, p *storetest.Postgres) {
 	url := p.Database(t)
 	s := open(t, store.Config{URL: url, Create: true, KeepSessions: time.Millisecond})
