@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"time"
@@ -98,17 +99,21 @@ func (d *decoder) warnOfCertificate(c *Config, leaf *x509.Certificate) {
 	case now.Before(leaf.NotBefore):
 		d.warn(key, "the certificate is not valid before "+leaf.NotBefore.UTC().Format(layout), "browsers refuse it; is the clock of this machine right?")
 	}
-	if c.PublicURL == nil || leaf.VerifyHostname(c.PublicURL.Hostname()) == nil {
-		return
+	for _, u := range []*url.URL{c.PublicURL, c.Directory.PublicURL} {
+		if u != nil && leaf.VerifyHostname(u.Hostname()) != nil {
+			d.warn(key, "the certificate is not for "+u.Hostname()+", so browsers refuse it", hostsOf(leaf))
+		}
 	}
+}
+
+func hostsOf(leaf *x509.Certificate) string {
 	names := leaf.DNSNames
 	for _, ip := range leaf.IPAddresses {
 		names = append(names, ip.String())
 	}
-	do := "it names no host at all"
-	if len(names) > 0 {
-		const shown = 5
-		do = fmt.Sprintf("it is for %.200q", strings.Join(names[:min(shown, len(names))], ", "))
+	if len(names) == 0 {
+		return "it names no host at all"
 	}
-	d.warn(key, "the certificate is not for "+c.PublicURL.Hostname()+", so browsers refuse it", do)
+	const shown = 5
+	return fmt.Sprintf("it is for %.200q", strings.Join(names[:min(shown, len(names))], ", "))
 }

@@ -13,6 +13,7 @@ import (
 // files that the keys name.
 func (d *decoder) check(c *Config) {
 	d.checkAddresses(c)
+	d.checkDirectory(c)
 	d.checkRoutes(c)
 	d.checkProvider(c)
 	d.checkAllow(c)
@@ -214,19 +215,46 @@ func (d *decoder) checkAddresses(c *Config) {
 			}
 			continue
 		}
-		switch public := c.PublicURL; {
+		switch public, directory := c.PublicURL, c.Directory.PublicURL; {
 		case sameAddress(c.Listen, u.Host):
 			d.problem(key, "is the wall itself, by listen", "name the address of the app")
 		case sameAddress(c.OpsListen, u.Host):
 			d.problem(key, "is the wall itself, by ops_listen", "name the address of the app")
 		case public != nil && strings.EqualFold(public.Host, hostPort(public.Scheme, host, port)):
 			d.problem(key, "is the wall itself, by public_url", "name the address of the app")
+		case directory != nil && strings.EqualFold(directory.Host, hostPort(directory.Scheme, host, port)):
+			d.problem(key, "is the wall itself, by directory.public_url", "name the address of the app")
 		}
 	}
 	if c.PublicURL != nil && c.Google != nil {
 		if addr, err := netip.ParseAddr(c.PublicURL.Hostname()); err == nil && !addr.IsLoopback() {
 			d.warn("public_url", "Google takes no IP addresses for redirect URIs", "use a host name")
 		}
+	}
+}
+
+// checkDirectory holds the directory's origin to be another one than the app's, and
+// one that the same listener can serve.
+func (d *decoder) checkDirectory(c *Config) {
+	const key = "directory.public_url"
+	public, own := c.PublicURL, c.Directory.PublicURL
+	if own == nil {
+		return
+	}
+	if len(c.Admins) == 0 && !d.failed("admins") {
+		d.warn(key, "nobody may see what is there, since admins names nobody", "")
+	}
+	if c.TLS != nil && c.TLS.ACME != nil {
+		d.problem(key, "tls.acme gets a certificate for the host of public_url alone", "give cert_file and key_file with both names, or end TLS in front of the wall")
+	}
+	switch {
+	case public == nil:
+	case own.Scheme != public.Scheme:
+		d.problem(key, "has another scheme than public_url", "the same listener serves both: write "+public.Scheme+"://"+own.Host)
+	case own.Host == public.Host:
+		d.problem(key, "is the origin of the app", "give it another host, as in https://users.example.com")
+	case own.Hostname() == public.Hostname():
+		d.warn(key, "is on the app's host, and cookies do not keep ports apart: a script of the app can take an admin's away, or put others there", "give it another host")
 	}
 }
 

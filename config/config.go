@@ -96,6 +96,9 @@ type Config struct {
 	// a warning say so.
 	Admins []string `yaml:"admins" kind:"email" example:"[boss@example.com]"`
 
+	// The pages on which admins see and change users.
+	Directory Directory `yaml:"directory"`
+
 	// Rules for parts of the site; the first one that matches decides. The last
 	// one is implied: path /, access allowed. Without routes the path decides
 	// nothing.
@@ -281,6 +284,17 @@ type ACME struct {
 
 	// CAs is what CAFile holds; nil without one.
 	CAs *x509.CertPool `yaml:"-"`
+}
+
+// Directory says where the users are seen and changed.
+type Directory struct {
+	// An origin of its own for /_auth/users, by the rules of public_url, so that no
+	// script of the app can act as the admin who has it open: the app shares
+	// public_url with it otherwise. Send this host to the wall as well, and register
+	// its redirect URI (this URL with /_auth/callback behind it) for the same client.
+	// Admins sign in there anew, and nothing else is served. Not with tls.acme, whose
+	// certificate is for one host.
+	PublicURL *url.URL `yaml:"public_url" example:"https://users.example.com"`
 }
 
 // A List names people. An empty one names nobody.

@@ -502,6 +502,8 @@ func TestWarnings(t *testing.T) {
 		smallestFile + "trusted_proxies: [unix]\nlisten: unix:/run/wall.sock\n":                            "",
 		smallestFile + "session: {max_age: 1h, idle_timeout: 2h}\n":                                        "8: session.idle_timeout: never counts, since max_age is shorter",
 		smallestFile + "session: {max_age: 1h}\n":                                                          "",
+		smallestFile + "directory: {public_url: https://users.example.com}\n":                              "8: directory.public_url: nobody may see what is there, since admins names nobody",
+		smallestFile + "admins: [a@example.com]\ndirectory: {public_url: https://tool.example.com:8443}\n": "9: directory.public_url: is on the app's host, and cookies do not keep ports apart: a script of the app can take an admin's away, or put others there (give it another host)",
 		smallestFile + "routes:\n  - path: /x\n    access: admins\n":                                       "10: routes[0].access: nobody passes, since admins names nobody",
 		smallestFile + "routes:\n  - path: /\n    access: public\n":                                        "10: routes[0].access: opens the whole site to everybody",
 	} {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -81,7 +80,6 @@ func (u Upstreams) of(route int) *Upstream {
 
 // A Config is what a Handler needs. All fields but the marked ones are required.
 type Config struct {
-	PublicURL *url.URL
 	Resolver  *forwarded.Resolver
 	Gate      *gate.Gate
 	Auth      Auth
@@ -89,6 +87,9 @@ type Config struct {
 	Pages     *page.Pages
 	Teller    *assertion.Teller
 	Upstreams Upstreams
+	// Directory answers under another host, the directory's own; nil where there is
+	// none. It proxies nothing.
+	Directory *Handler
 	// Live outlives the Handler.
 	Live    *Live
 	Metrics *observe.Metrics
@@ -110,7 +111,7 @@ type Config struct {
 type Handler struct {
 	Config
 	origin string
-	// host (of PublicURL) and hop are values of header fields, shared by all requests.
+	// host (of origin) and hop are values of header fields, shared by all requests.
 	host, hop []string
 	// worker is done when a service worker was warned of.
 	worker sync.Once
@@ -118,7 +119,7 @@ type Handler struct {
 
 // New checks c.
 func New(c Config) (*Handler, error) {
-	if c.PublicURL == nil || c.Resolver == nil || c.Gate == nil || c.Auth == nil || c.Sessions == nil || c.Pages == nil ||
+	if c.Resolver == nil || c.Gate == nil || c.Auth == nil || c.Sessions == nil || c.Pages == nil ||
 		c.Teller == nil || c.Live == nil || c.Metrics == nil || c.Log == nil || c.Now == nil {
 		return nil, errors.New("proxy: something required is missing in the Config")
 	}
@@ -177,11 +178,31 @@ func (h *Handler) serve(x *exchange) {
 	case isForwardAuth(x.target.path):
 		h.forwardAuth(x)
 	case !h.Resolver.OurHost(from):
-		h.problem(x, page.WrongHost)
+		h.elsewhere(x)
 	case strings.HasPrefix(x.target.path, ownPrefix):
 		h.serveOwn(x)
 	default:
 		h.decide(x)
+	}
+}
+
+// elsewhere answers under another host than ours. The directory may have one: there
+// is nothing but what is below /_auth/, and nothing is ever proxied.
+func (h *Handler) elsewhere(x *exchange) {
+	d := h.Directory
+	if d == nil || !d.Resolver.OurHost(x.from) {
+		h.problem(x, page.WrongHost)
+		return
+	}
+	x.h = d
+	switch {
+	case strings.HasPrefix(x.target.path, ownPrefix):
+		d.serveOwn(x)
+	case x.target.path == "/" && (x.r.Method == http.MethodGet || x.r.Method == http.MethodHead):
+		x.answerOurselves()
+		d.Pages.Redirect(&x.out, x.r, x.record.RequestID, http.StatusSeeOther, d.Pages.Own("users", nil), page.LabelPage)
+	default:
+		d.problem(x, page.NotFound)
 	}
 }
 

@@ -140,7 +140,7 @@ func newRig(t testing.TB, app *url.URL, s setup) *rig {
 		doors = s.auth(doors)
 	}
 	r.config = proxy.Config{
-		PublicURL: public, Resolver: resolver, Auth: doors, Sessions: r.keeper, Pages: pages, Teller: teller,
+		Resolver: resolver, Auth: doors, Sessions: r.keeper, Pages: pages, Teller: teller,
 		Upstreams: upstreams, Live: r.live, Metrics: r.metrics, AccessLog: observe.NewAccessLog(r.access, false),
 		Log: slog.New(slog.NewJSONHandler(r.log, nil)), Stall: s.stall, Now: now,
 	}

@@ -31,7 +31,7 @@ type Doors interface {
 	Deny(w http.ResponseWriter, r *http.Request, c auth.Client, d gate.Decision)
 }
 
-// Config is what a Handler needs; every field but Admins is required.
+// Config is what a Handler needs; every field but Admins and Elsewhere is required.
 type Config struct {
 	Gate *gate.Gate
 	// InForce is the Gate of the configuration in force, which a reload may have put
@@ -44,6 +44,9 @@ type Config struct {
 	Sessions *session.Keeper
 	// Refresh reads the revocations anew, after something was revoked in the store.
 	Refresh func(context.Context) error
+	// Elsewhere is where the directory is, if it has an origin of its own and this is
+	// not it: then only the pages about oneself are here. The zero value is none.
+	Elsewhere page.Location
 	// Admins are the addresses that hold the role, so that the last one is not
 	// blocked unawares.
 	Admins []string
@@ -105,9 +108,19 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, path string, c a
 		return false
 	}
 	v.path = strings.TrimPrefix(rest, "/")
-	h.route(v)
+	switch {
+	case h.isHere():
+		h.route(v)
+	case page.AudienceOf(r) == page.TopNavigation: // whatever it asked for: one page, and nothing of its own goes along
+		h.Pages.Redirect(w, r, c.RequestID, http.StatusSeeOther, h.Elsewhere, page.LabelPage)
+	default:
+		h.problem(v, page.NotFound)
+	}
 	return true
 }
+
+// isHere tells whether the directory is on this origin.
+func (h *Handler) isHere() bool { return h.Elsewhere == page.Location{} }
 
 // enter asks the gate, and answers where it does not let in.
 func (h *Handler) enter(v *visit, admins bool) bool {

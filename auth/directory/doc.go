@@ -15,7 +15,8 @@
 // admin's browser may send. Three things stand in its way: every change is a POST
 // whose Origin is ours, every change wants a sign-in of the last quarter of an
 // hour, and every change leaves an event in the transaction that makes it. A
-// script that waits for such a moment is still possible; SECURITY.md says so.
+// script that waits for such a moment is still possible, unless the directory has an
+// origin of its own; SECURITY.md says so.
 //
 // What people chose themselves (names, addresses, browsers) is shown as text, in
 // isolation; a browser's name is translated into our own few words. No picture is

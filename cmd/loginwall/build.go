@@ -31,13 +31,24 @@ import (
 // with it.
 type site struct {
 	cfg      *config.Config
-	handler  http.Handler
+	handler  *proxy.Handler
 	gate     *gate.Gate
 	provider *relyingParty
 	// upstreams are the apps behind handler.
 	upstreams proxy.Upstreams
-	// stop ends what runs for this site alone.
+	// directory is the directory's own origin, nil without one.
+	directory *site
+	// stop ends what runs for this site and its directory.
 	stop func()
+}
+
+// gateAt returns the gate of an origin. That of one that the site does not have is
+// the app's, to which nothing of another origin counts.
+func (s *site) gateAt(origin *url.URL) *gate.Gate {
+	if own := s.directory; own != nil && *own.cfg.PublicURL == *origin {
+		return own.gate
+	}
+	return s.gate
 }
 
 // A relyingParty outlives a reload that does not touch it, with the keys and the
@@ -51,10 +62,6 @@ type relyingParty struct {
 // build makes the site of cfg, or says what is wrong and leaves everything as it
 // was. before is the site in force, nil at start.
 func (w *wall) build(cfg *config.Config, before *site) (*site, error) {
-	rules, err := compile(cfg)
-	if err != nil {
-		return nil, err
-	}
 	keys, fresh, err := ring(cfg, before == nil)
 	if err != nil {
 		return nil, err
@@ -62,6 +69,61 @@ func (w *wall) build(cfg *config.Config, before *site) (*site, error) {
 	if before == nil && w.store.Created() && !fresh {
 		w.log.Warn("the store is new but the session key is not: sessions that were ended before are open again until they expire (to end them all, change the key)",
 			slog.String("key_file", keyFile(cfg)), slog.String("store", cfg.Store.String()))
+	}
+	if err := auditable(cfg); err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(w.background)
+	var s *site
+	if cfg.Directory.PublicURL == nil {
+		s, err = w.origin(ctx, cfg, keys, before, nil)
+	} else {
+		s, err = w.origins(ctx, cfg, keys, before)
+	}
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	s.stop = stop
+	return s, nil
+}
+
+// origins makes the site of a directory that has an origin of its own.
+func (w *wall) origins(ctx context.Context, cfg *config.Config, keys *seal.Ring, before *site) (*site, error) {
+	var ownBefore *site
+	if before != nil {
+		ownBefore = before.directory
+	}
+	own, err := w.origin(ctx, directoryConfig(cfg), keys, ownBefore, nil)
+	if err != nil {
+		return nil, err
+	}
+	s, err := w.origin(ctx, cfg, keys, before, own.handler)
+	if err != nil {
+		own.provider.discardUnless(ownBefore)
+		return nil, err
+	}
+	s.directory = own
+	return s, nil
+}
+
+// directoryConfig is that of the directory's own origin: the wall's, with no app
+// behind it.
+func directoryConfig(cfg *config.Config) *config.Config {
+	own := *cfg
+	own.PublicURL, own.Directory = cfg.Directory.PublicURL, config.Directory{}
+	own.Upstream, own.Routes = config.Upstream{}, nil
+	return &own
+}
+
+// origin makes all that one public URL stands for. What is sealed, sent and
+// accepted there follows from that URL, so nothing of one origin counts on another.
+// second serves the directory if it is not here. What runs for the origin ends with
+// ctx.
+func (w *wall) origin(ctx context.Context, cfg *config.Config, keys *seal.Ring, before *site, second *proxy.Handler) (_ *site, err error) {
+	rules, err := compile(cfg)
+	if err != nil {
+		return nil, err
 	}
 	teller, err := newTeller(cfg, keys, w.program.now)
 	if err != nil {
@@ -91,40 +153,40 @@ func (w *wall) build(cfg *config.Config, before *site) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			provider.discardUnless(before)
+		}
+	}()
 	logins, err := w.loginHandler(cfg, provider, sessions, decider, rules, pages, keys, teller)
 	if err != nil {
-		provider.discardUnless(before)
 		return nil, err
 	}
+	var elsewhere page.Location
+	if second != nil {
+		elsewhere = second.Pages.Own("users", nil)
+	}
 	people, err := directory.New(directory.Config{
-		Gate: decider, InForce: func() *gate.Gate { return w.site.Load().gate }, Doors: logins, Pages: pages, Policy: rules, Store: w.store, Sessions: sessions, Refresh: w.revoked.Refresh,
-		Admins: cfg.Admins, Idle: cfg.Session.IdleTimeout, Log: w.log, Now: w.program.now,
+		Gate: decider, InForce: func() *gate.Gate { return w.site.Load().gateAt(cfg.PublicURL) }, Doors: logins, Pages: pages, Policy: rules, Store: w.store, Sessions: sessions, Refresh: w.revoked.Refresh,
+		Elsewhere: elsewhere, Admins: cfg.Admins, Idle: cfg.Session.IdleTimeout, Log: w.log, Now: w.program.now,
 	})
 	if err != nil {
-		provider.discardUnless(before)
 		return nil, err
 	}
 	upstreams, err := w.upstreams(cfg)
 	if err != nil {
-		provider.discardUnless(before)
-		return nil, err
-	}
-	if err := auditable(cfg); err != nil {
-		provider.discardUnless(before)
 		return nil, err
 	}
 	handler, err := proxy.New(proxy.Config{
-		PublicURL: cfg.PublicURL, Resolver: resolver, Gate: decider, Auth: ownPages{logins, people}, Sessions: sessions, Pages: pages, Teller: teller,
+		Resolver: resolver, Gate: decider, Auth: ownPages{logins, people}, Sessions: sessions, Pages: pages, Teller: teller,
 		Upstreams: upstreams, Live: w.live, Metrics: w.metrics, Tracer: w.tracer.WithRoutes(paths(cfg)), AccessLog: w.accessLog(cfg), Log: w.log, Draining: w.draining.Load,
-		Stall: cfg.Timeouts.Stall, Now: w.program.now,
+		Directory: second, Stall: cfg.Timeouts.Stall, Now: w.program.now,
 	})
 	if err != nil {
-		provider.discardUnless(before)
 		return nil, fmt.Errorf("prepare the proxy: %w", err)
 	}
-	ctx, cancel := context.WithCancel(w.background)
 	w.running.Go(func() { sessions.RunSeen(ctx, flushSeen) })
-	return &site{cfg: cfg, handler: handler, gate: decider, provider: provider, upstreams: upstreams, stop: cancel}, nil
+	return &site{cfg: cfg, handler: handler, gate: decider, provider: provider, upstreams: upstreams}, nil
 }
 
 // ownPages are all that is below /_auth/.

@@ -229,7 +229,7 @@ func TestRedirect(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t)
 	plain := mustAddress(t)
-	file := strings.Replace(basics, "$PUBLIC", "https://app.test:8443", 1) + "tls: {cert_file: cert.pem, key_file: key.pem, redirect_listen: '" + plain + "'}\ntimeouts: {read_header: 1s}\n"
+	file := strings.Replace(basics, "$PUBLIC", "https://app.test:8443", 1) + "tls: {cert_file: cert.pem, key_file: key.pem, redirect_listen: '" + plain + "'}\ntimeouts: {read_header: 1s}\ndirectory: {public_url: 'https://users.test'}\n"
 	r := startWallWith(t, "https://app.test:8443", file, func(r *rig, _ *exec.Cmd) {
 		a.issue(t, r.folder, 2)
 		r.scheme = "https"
@@ -251,12 +251,13 @@ func TestRedirect(t *testing.T) {
 		{"GET", "app.test.evil.test", "/", 421, ""},
 		{"GET", "app.test@evil.test", "/", 400, ""},
 		{"GET", "", "/", 421, ""},
+		{"GET", "users.test:80", "/_auth/users?q=x", 301, "https://users.test/_auth/users?q=x"},
 		{"POST", "app.test", "/form", 403, ""},
 		{"CONNECT", "app.test", "app.test:443", 403, ""},
 	} {
 		response := r.askPlain(t, plain, row.method, row.host, row.target)
 		want := row.location
-		if want != "" {
+		if strings.HasPrefix(want, "/") {
 			want = "https://app.test:8443" + want
 		}
 		if got := response.Header.Get("Location"); response.StatusCode != row.status || got != want {

@@ -64,7 +64,11 @@ func (p *program) check(ctx context.Context, cfg *config.Config, offline bool) e
 		}
 		fmt.Fprintf(p.stdout, "ok      %s: %s\n", f.what, f.detail)
 	}
-	fmt.Fprintf(p.stdout, "\nRegister exactly this redirect URI with the provider:\n  %s\n", redirectURI(cfg))
+	if cfg.Directory.PublicURL == nil {
+		fmt.Fprintf(p.stdout, "\nRegister exactly this redirect URI with the provider:\n  %s\n", redirectURI(cfg))
+	} else {
+		fmt.Fprintf(p.stdout, "\nRegister exactly these two redirect URIs with the provider:\n  %s\n  %s\n", redirectURI(cfg), redirectURI(directoryConfig(cfg)))
+	}
 	if failed {
 		return errSilent
 	}

@@ -55,7 +55,10 @@ type judgedConfig struct {
 		Profiles []string
 		Set      map[string]string
 	}
-	Trusted []string `yaml:"trusted_proxies"`
+	Trusted   []string `yaml:"trusted_proxies"`
+	Directory struct {
+		PublicURL string `yaml:"public_url"`
+	}
 }
 
 func newOracle() oracle {
@@ -395,6 +398,11 @@ func (r *rig) leads(address string) string {
 	}
 	if strings.HasPrefix(address, r.publicURL+"/") && u.Scheme+"://"+u.Host == r.publicURL && u.User == nil {
 		return ""
+	}
+	for _, c := range r.oracle.configs { // the one page of another origin, and nothing more
+		if own := c.Directory.PublicURL; own != "" && address == own+"/_auth/users" {
+			return ""
+		}
 	}
 	if !strings.HasPrefix(address, r.issuer+"/authorize?") {
 		return "leaves the origin"

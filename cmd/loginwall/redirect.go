@@ -15,10 +15,14 @@ import (
 // no Strict-Transport-Security is said where it must not be (RFC 6797, section
 // 7.2). A form that was sent has been read on the way, and is not sent again.
 func (w *wall) redirect(rw http.ResponseWriter, r *http.Request) {
-	public := w.site.Load().cfg.PublicURL
+	cfg := w.site.Load().cfg
+	public := cfg.PublicURL
 	host := r.Host
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
+	}
+	if own := cfg.Directory.PublicURL; own != nil && !strings.EqualFold(host, public.Hostname()) {
+		public = own
 	}
 	h := rw.Header()
 	h.Set("Cache-Control", "no-store")

@@ -94,7 +94,7 @@ func makeRig() (_ *rig, stop func(), err error) {
 		Issuer: r.issuer,
 		Clients: map[string]devidp.Client{testClient: {
 			Secret:       testSecret,
-			RedirectURIs: []string{r.publicURL + "/_auth/callback", "https://app.test/_auth/callback"},
+			RedirectURIs: []string{r.publicURL + "/_auth/callback", "https://app.test/_auth/callback", "https://users.test/_auth/callback"},
 		}},
 		People: devidp.DefaultPeople(),
 	}); err != nil {
