@@ -220,8 +220,10 @@ func TestWhatIsOpenEndsWithTheSession(t *testing.T) {
 			}
 			begun("/events")
 			begun("/download")
-			conn := r.dial() // somebody who never reads
+			conn := r.dial() // somebody who stops reading when the answer has begun
 			_, err := io.WriteString(conn, "GET /flood HTTP/1.1\r\nHost: app.test\r\nCookie: "+cookie+"\r\n\r\n")
+			must(t, err)
+			_, err = io.ReadFull(conn, make([]byte, 1))
 			must(t, err)
 			go func() {
 				// Nothing of an answer has begun, so there can be one that says why.
