@@ -18,6 +18,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -111,12 +112,20 @@ func makeRig() (_ *rig, stop func(), err error) {
 	}, nil
 }
 
+// nextPort begins anywhere, so that two runs at once seldom meet.
+var nextPort = func() *atomic.Uint32 {
+	var n atomic.Uint32
+	n.Store(rand.Uint32N(12_000))
+	return &n
+}()
+
 // freeAddress returns an address on which a wall can listen in a moment. It lies
 // outside the range from which connections take their own ports, so that none of
 // them comes in between.
 func freeAddress() (string, error) {
 	for {
-		address := fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(12_000))
+		// By chance alone two of one test would be the same now and then.
+		address := fmt.Sprintf("127.0.0.1:%d", 20_000+nextPort.Add(1)%12_000)
 		l, err := net.Listen("tcp", address)
 		if err == nil {
 			return address, l.Close()
