@@ -18,8 +18,6 @@ have jupyter-notebook jupyter-notebook
 have radicale radicale
 have node nodejs
 have npm npm
-have nginx nginx-light
-have haproxy haproxy
 have systemd-analyze systemd
 have promtool prometheus
 have pebble pebble

@@ -4,7 +4,7 @@ import "strings"
 
 // known are the words by which browsers and systems tell themselves apart, the
 // telling ones first: nearly every browser also claims to be the others.
-func known() (programs, systems [][2]string) {
+func programs() [][2]string {
 	return [][2]string{
 		{"Edg", "Edge"},
 		{"OPR/", "Opera"},
@@ -20,7 +20,11 @@ func known() (programs, systems [][2]string) {
 		{"git/", "Git"},
 		{"Go-http-client/", "A Go program"},
 		{"python-requests/", "A Python program"},
-	}, [][2]string{
+	}
+}
+
+func systems() [][2]string {
+	return [][2]string{
 		{"iPhone", "iPhone"},
 		{"iPad", "iPad"},
 		{"Android", "Android"},
@@ -42,8 +46,7 @@ func Device(agent string) string {
 		}
 		return ""
 	}
-	programs, systems := known()
-	program, system := find(programs), find(systems)
+	program, system := find(programs()), find(systems())
 	switch {
 	case program == "" && system == "":
 		return "Unknown device"

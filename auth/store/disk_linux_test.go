@@ -10,6 +10,7 @@ import (
 
 	"github.com/loginwall/loginwall/auth"
 	"github.com/loginwall/loginwall/auth/store"
+	"github.com/loginwall/loginwall/internal/hygiene"
 )
 
 // STO-203.
@@ -73,7 +74,7 @@ func tmpfs(t *testing.T, size string) string {
 	t.Helper()
 	folder := t.TempDir()
 	if err := syscall.Mount("none", folder, "tmpfs", 0, "size="+size); err != nil {
-		t.Skipf("cannot mount a small file system (needs root): %v", err)
+		hygiene.Missing(t, "a small file system: "+err.Error(), "only root can mount one")
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(folder, 0) })
 	return folder

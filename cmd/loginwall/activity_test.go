@@ -14,13 +14,14 @@ import (
 
 	"github.com/loginwall/loginwall/auth"
 	"github.com/loginwall/loginwall/auth/store"
+	"github.com/loginwall/loginwall/internal/hygiene"
 )
 
 // testActivity: an admin sees what happened, and finds one thing among many.
 func testActivity(t *testing.T, browser context.Context, _ *scene) {
 	axe, err := os.ReadFile(filepath.Join(repositoryRoot(t), "deploy/peers/node_modules/axe-core/axe.min.js"))
 	if err != nil {
-		missing(t, "axe-core", "deploy/components.sh")
+		hygiene.Missing(t, "axe-core", "deploy/components.sh")
 	}
 	s := newScene(t, http.NotFoundHandler(), "")
 	months(t, filepath.Join(filepath.Dir(s.file), "loginwall.db"))

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/loginwall/loginwall/internal/hygiene"
 )
 
 // A storeRig is a wall in which alice is signed in, and the folder of its store.
@@ -90,7 +92,7 @@ func (r *storeRig) inject(t *testing.T, fault string) (heal func()) {
 		"-P", r.store(), "-P", r.store()+"-wal", "-P", r.store()+"-journal", "-e", "trace="+calls, "-e", "inject="+calls+":"+fault))
 	poll(t, "strace does not attach", func() bool {
 		if !tracer.running() {
-			missing(t, "strace -p", "the right to trace (root, or kernel.yama.ptrace_scope=0): "+tracer.log.String())
+			hygiene.Missing(t, "strace -p", "the right to trace (root, or kernel.yama.ptrace_scope=0): "+tracer.log.String())
 		}
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.wall.cmd.Process.Pid))
 		check(t, err)
@@ -145,7 +147,7 @@ func TestAttackStoreVolume(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	if err := syscall.Mount("none", folder, "tmpfs", 0, "size=3m"); err != nil {
-		missing(t, "a small file system", "the right to mount (root): "+err.Error())
+		hygiene.Missing(t, "a small file system", "the right to mount (root): "+err.Error())
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(folder, syscall.MNT_DETACH) })
 	r := newStoreRig(t, folder, "")

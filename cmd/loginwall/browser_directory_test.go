@@ -17,6 +17,7 @@ import (
 	"github.com/loginwall/loginwall/auth/session"
 	"github.com/loginwall/loginwall/auth/store"
 	"github.com/loginwall/loginwall/config"
+	"github.com/loginwall/loginwall/internal/hygiene"
 )
 
 // testDirectory: an admin finds somebody, blocks him with a reason, and lets him in
@@ -144,7 +145,7 @@ func testStaleSignIn(t *testing.T, browser context.Context, s *scene) {
 func testDirectoryLooks(t *testing.T, browser context.Context, scheme string) {
 	axe, err := os.ReadFile(filepath.Join(repositoryRoot(t), "deploy/peers/node_modules/axe-core/axe.min.js"))
 	if err != nil {
-		missing(t, "axe-core", "deploy/components.sh")
+		hygiene.Missing(t, "axe-core", "deploy/components.sh")
 	}
 	s := newScene(t, http.NotFoundHandler(), "")
 	b := newTab(t, browser)

@@ -19,6 +19,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/loginwall/loginwall/auth/devidp"
+	"github.com/loginwall/loginwall/internal/hygiene"
 )
 
 // TestBrowser is what people do, by a real browser against the real binary. What
@@ -416,7 +417,7 @@ func newBrowser(t *testing.T) context.Context {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
 	if err != nil {
-		missing(t, "chromium", "apt-get install chromium")
+		hygiene.Missing(t, "chromium", "apt-get install chromium")
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU)
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
@@ -432,16 +433,6 @@ func newBrowser(t *testing.T) context.Context {
 		t.Fatalf("start the browser: %v", err)
 	}
 	return ctx
-}
-
-// missing skips a test that needs what is not here, and fails it where nothing may
-// be missing.
-func missing(t *testing.T, what, install string) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is not here (%s)", what, install)
-	}
-	t.Skipf("%s is not here (%s)", what, install)
 }
 
 // A tab is one of somebody's browser.

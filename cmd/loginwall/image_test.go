@@ -24,6 +24,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/loginwall/loginwall/internal/hygiene"
 )
 
 // makeImage is what `make image` does, for a tree.
@@ -181,7 +183,7 @@ func TestCFG250Image(t *testing.T) {
 func TestImageIsReproducible(t *testing.T) {
 	t.Parallel()
 	if err := exec.CommandContext(t.Context(), "git", "-C", "../..", "rev-parse", "HEAD").Run(); err != nil {
-		t.Skip("this is no clone")
+		hygiene.Missing(t, "a clone with its history", "git clone")
 	}
 	var sums []string
 	for _, name := range []string{"one", "another"} {
@@ -232,7 +234,7 @@ func TestCFG250ImageInASandbox(t *testing.T) {
 	t.Parallel()
 	bwrap := peerProgram(t, "bwrap", "bubblewrap")
 	if os.Getuid() != 0 {
-		t.Skip("only root can become somebody else")
+		hygiene.Missing(t, "root, who can become somebody else", "sudo")
 	}
 	r := newRig(t)
 	root, etc, data := unpack(t), openDir(t), openDir(t)

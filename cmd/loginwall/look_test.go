@@ -26,6 +26,7 @@ import (
 	"github.com/loginwall/loginwall/auth"
 	"github.com/loginwall/loginwall/auth/devidp"
 	"github.com/loginwall/loginwall/auth/page"
+	"github.com/loginwall/loginwall/internal/hygiene"
 )
 
 // testAccessible holds every page that we show against axe-core, the checker that
@@ -34,7 +35,7 @@ import (
 func testAccessible(t *testing.T, browser context.Context, scheme string) {
 	axe, err := os.ReadFile(filepath.Join(repositoryRoot(t), "deploy/peers/node_modules/axe-core/axe.min.js"))
 	if err != nil {
-		missing(t, "axe-core", "deploy/components.sh")
+		hygiene.Missing(t, "axe-core", "deploy/components.sh")
 	}
 	gallery := newGallery(t)
 	b := newTab(t, browser)

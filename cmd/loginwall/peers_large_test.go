@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/loginwall/loginwall/internal/hygiene"
 )
 
 // TestLargeBodies streams far more through the wall than it may hold in memory, up
@@ -144,7 +146,7 @@ func (s *standing) peakMemory() int64 {
 	s.t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
 	if err != nil {
-		s.t.Skip("this system does not tell how much memory a process has")
+		hygiene.Missing(s.t, "the memory that a process has", "Linux tells it in /proc")
 	}
 	found := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindStringSubmatch(string(status))
 	if found == nil {

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/loginwall/loginwall/auth/devidp"
+	"github.com/loginwall/loginwall/internal/hygiene"
 )
 
 // Peers are programs that nobody here wrote: providers, apps, clients. Each test
@@ -98,7 +99,7 @@ func peerProgram(t *testing.T, name, debian string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		missing(t, name, "apt-get install "+debian)
+		hygiene.Missing(t, name, "apt-get install "+debian)
 	}
 	return path
 }
@@ -121,7 +122,7 @@ func goPeer(t *testing.T, tool string) string {
 	out, err := cmd.Output()
 	path := strings.TrimSpace(string(out))
 	if err != nil || path == "" {
-		missing(t, tool, "cd deploy/peers && go tool -n "+tool+"\n"+stderr.String())
+		hygiene.Missing(t, tool, "cd deploy/peers && go tool -n "+tool+"\n"+stderr.String())
 	}
 	goPeers.built[tool] = path
 	return path
@@ -139,7 +140,7 @@ func nodePeer(t *testing.T, name string) (node, dir string) {
 	dir, err := filepath.Abs(filepath.Join(peersDir, "node_modules", name))
 	check(t, err)
 	if _, err := os.Stat(dir); err != nil {
-		missing(t, name, "deploy/components.sh")
+		hygiene.Missing(t, name, "deploy/components.sh")
 	}
 	return node, dir
 }

@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/loginwall/loginwall/internal/hygiene"
 )
 
 // An engine is podman, with a storage of its own. There is no cluster and no Docker
@@ -26,8 +28,7 @@ type engine struct {
 }
 
 // newEngine has the wall's image and the app's, by the names in the examples. Where
-// the kernel forbids containers the test is skipped: TestCFG250ImageInASandbox is what
-// can be had there.
+// the kernel forbids containers, TestCFG250ImageInASandbox is what can be had.
 func newEngine(t *testing.T, wall, app string) *engine {
 	t.Helper()
 	for _, program := range []string{"podman", "runc", "nsenter", "conmon"} {
@@ -48,7 +49,7 @@ func newEngine(t *testing.T, wall, app string) *engine {
 	e.run("load", "-q", "-i", file)
 	e.run("tag", "loginwall", wall)
 	if out, err := e.try("run", "--rm", "--network=none", "loginwall", "version"); err != nil {
-		t.Skipf("no container runs here: %v\n%s", err, out)
+		hygiene.Missing(t, fmt.Sprintf("a kernel that runs containers: %v\n%s", err, out), "TestCFG250ImageInASandbox needs less")
 	}
 	t.Cleanup(func() {
 		e.run("pod", "rm", "-af", "-t", "0")

@@ -164,10 +164,7 @@ func TestTheConfigurationOfTheUnitLoadsWithItsCredential(t *testing.T) {
 
 // The units are what systemd understands, and as closed as its own scale asks.
 func TestTheUnitsAreValidAndHardened(t *testing.T) {
-	analyze, err := exec.LookPath("systemd-analyze")
-	if err != nil {
-		t.Skip("no systemd-analyze (apt-get install systemd)")
-	}
+	analyze := peerProgram(t, "systemd-analyze", "systemd")
 	folder := t.TempDir()
 	binary, err := exec.LookPath("loginwall")
 	check(t, err)

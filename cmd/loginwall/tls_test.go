@@ -100,10 +100,7 @@ func TestLoginOverTLSOfItsOwn(t *testing.T) {
 	}
 
 	t.Run("curl", func(t *testing.T) {
-		curl, err := exec.LookPath("curl")
-		if err != nil {
-			t.Skip("no curl (apt-get install curl)")
-		}
+		curl := peerProgram(t, "curl", "curl")
 		roots := filepath.Join(t.TempDir(), "ca.pem")
 		writePEM(t, roots, "CERTIFICATE", a.cert.Raw)
 		for flag, want := range map[string]string{"--http1.1": "1.1 401", "--http2": "2 401", "--tls-max 1.2": "2 401"} {

@@ -1,5 +1,5 @@
-// Package hygiene sees that a test package leaves nothing behind: when its tests are
-// over, goroutines, descriptors and child processes are back to what they were before
+// Package hygiene keeps tests from leaving things behind, and from leaving things out.
+// When the tests of a package are over, goroutines, descriptors and child processes are back to what they were before
 // the first of them. It is what every TestMain hands its tests to. A login wall runs for
 // months, and what a test leaks, a request or a reload leaks too.
 package hygiene
@@ -47,6 +47,16 @@ func (t Tests) Run() int {
 		fmt.Fprintln(os.Stderr, filepath.Base(file), target)
 	}
 	return 1
+}
+
+// Missing skips a test that needs a real thing which is not here, and says how to get
+// it. Where nothing may be missing, under CI=true, the test fails.
+func Missing(t testing.TB, what, remedy string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("%s is not here (%s)", what, remedy)
+	}
+	t.Skipf("%s is not here (%s)", what, remedy)
 }
 
 // fuzzing reports whether this is go test -fuzz, which leaves a goroutine of its own.

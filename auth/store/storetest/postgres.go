@@ -23,6 +23,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/loginwall/loginwall/internal/hygiene"
 )
 
 // A Postgres is a PostgreSQL server of our own, from the programs that the
@@ -53,7 +55,7 @@ func StartPostgres(t *testing.T, settings ...string) *Postgres {
 		found = append(found, path)
 	}
 	if len(found) == 0 {
-		missing(t, "postgresql")
+		hygiene.Missing(t, "postgresql", "deploy/components.sh")
 	}
 	p := &Postgres{bin: filepath.Dir(found[len(found)-1]), account: account(t), port: freePort(t)}
 	p.dir = folder(t, p.account)
@@ -75,15 +77,6 @@ func StartPostgres(t *testing.T, settings ...string) *Postgres {
 	must(t, errors.Join(err, f.Close()))
 	p.Start(t)
 	return p
-}
-
-// missing skips a test that needs a program, but not where that must not be.
-func missing(t *testing.T, name string) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is not here: deploy/components.sh", name)
-	}
-	t.Skipf("%s is not here: deploy/components.sh", name)
 }
 
 // Start starts a server that was stopped, and waits until it answers.
@@ -216,7 +209,7 @@ func (p *Postgres) Bouncer(t *testing.T) (through func(string) string) {
 	t.Helper()
 	bouncer, err := exec.LookPath("pgbouncer")
 	if err != nil {
-		missing(t, "pgbouncer")
+		hygiene.Missing(t, "pgbouncer", "deploy/components.sh")
 	}
 	dir, port := folder(t, p.account), freePort(t)
 	ini := filepath.Join(dir, "pgbouncer.ini")
