@@ -34,7 +34,7 @@ func (p *program) recorded(cfg *config.Config) func(context.Context, auth.Event)
 	return func(ctx context.Context, e auth.Event) {
 		var line bytes.Buffer
 		observe.LogAudit(&line, false, auditEvent(ctx, &e))
-		if err := observe.AppendFile(path, line.Bytes()); err != nil {
+		if _, err := observe.AppendFile(path, line.Bytes()); err != nil {
 			fmt.Fprintf(p.stderr, "warning: done, and recorded in the store, but not in the audit stream: %v\n", err)
 		}
 	}
@@ -54,25 +54,29 @@ func auditable(cfg *config.Config) error {
 	if !ok {
 		return nil
 	}
-	if err := observe.AppendFile(path, nil); err != nil {
+	if _, err := observe.AppendFile(path, nil); err != nil {
 		return cfg.Problem("log.audit", err.Error(), "make its folder writable for the user that runs the wall")
 	}
 	return nil
 }
 
 // An auditFile is the writer behind the queue: the file that the site in force
-// names. What it does not take goes to stderr.
+// names. The lines that it does not take whole go to stderr.
 type auditFile struct{ w *wall }
 
 // Write takes whole lines.
 func (a auditFile) Write(lines []byte) (int, error) {
-	path, ok := strings.CutPrefix(a.w.site.Load().cfg.Log.Audit, config.AuditFile)
-	if ok {
-		err := observe.AppendFile(path, lines)
+	rest := lines
+	if path, ok := strings.CutPrefix(a.w.site.Load().cfg.Log.Audit, config.AuditFile); ok {
+		n, err := observe.AppendFile(path, lines)
 		if err == nil {
-			return len(lines), nil
+			return n, nil
 		}
+		rest = lines[bytes.LastIndexByte(lines[:n], '\n')+1:] // half a line is none
 		a.w.log.Error("the audit stream goes to stderr: its file cannot be written", slog.Any("error", err))
 	}
-	return a.w.queue.Write(lines)
+	for line := range bytes.Lines(rest) {
+		_, _ = a.w.queue.Write(line) // which counts what it drops
+	}
+	return len(lines), nil
 }

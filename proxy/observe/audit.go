@@ -57,16 +57,41 @@ func LogAudit(to io.Writer, text bool, e *AuditEvent) {
 	_, _ = to.Write(append(line, "}\n"...)) // whoever writes says what was lost
 }
 
-// AppendFile appends to a file that it opens for each call and makes if need be, for
-// its owner alone: whoever rotates it only has to rename it.
-func AppendFile(path string, p []byte) error {
+// AppendFile appends whole lines to a file that it opens for each call and makes if
+// need be, for its owner alone: whoever rotates it only has to rename it. With an
+// error it returns how many of the bytes are there all the same: a disk that fills up
+// takes half a line, which the next call, of whatever process, ends before its own.
+func AppendFile(path string, lines []byte) (n int, err error) {
 	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	_, err = f.Write(p)
-	if closed := f.Close(); err == nil {
-		err = closed
+	broken := len(lines) > 0 && endsInHalf(f)
+	if broken {
+		lines = append([]byte{'\n'}, lines...)
 	}
-	return err
+	n, err = f.Write(lines)
+	if closed := f.Close(); err == nil && closed != nil {
+		return 0, closed // nobody knows
+	}
+	if broken && n > 0 {
+		n--
+	}
+	return n, err
+}
+
+// endsInHalf tells whether what others wrote ends within a line, as far as we may read.
+func endsInHalf(f *os.File) bool {
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+		return false
+	}
+	in, err := os.Open(f.Name())
+	if err != nil {
+		return false
+	}
+	defer in.Close()
+	var last [1]byte
+	_, err = in.ReadAt(last[:], info.Size()-1)
+	return err == nil && last[0] != '\n'
 }
