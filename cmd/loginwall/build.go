@@ -100,7 +100,7 @@ func (w *wall) origins(ctx context.Context, cfg *config.Config, keys *seal.Ring,
 	}
 	s, err := w.origin(ctx, cfg, keys, before, own.handler)
 	if err != nil {
-		own.provider.discardUnless(ownBefore)
+		own.provider.endUnless(ownBefore)
 		return nil, err
 	}
 	s.directory = own
@@ -155,7 +155,7 @@ func (w *wall) origin(ctx context.Context, cfg *config.Config, keys *seal.Ring, 
 	}
 	defer func() {
 		if err != nil {
-			provider.discardUnless(before)
+			provider.endUnless(before)
 		}
 	}()
 	logins, err := w.loginHandler(cfg, provider, sessions, decider, rules, pages, keys, teller)
@@ -232,9 +232,10 @@ func (w *wall) relyingParty(cfg *config.Config, before *site) (*relyingParty, er
 	return &relyingParty{provider, made, cancel}, nil
 }
 
-// discardUnless ends a provider that was made for a site that came to nothing.
-func (p *relyingParty) discardUnless(before *site) {
-	if before == nil || before.provider != p {
+// endUnless ends what a provider does on its own, unless it is that of the site in
+// force. A login that is under way goes on with what it knows.
+func (p *relyingParty) endUnless(inForce *site) {
+	if inForce == nil || inForce.provider != p {
 		p.stop()
 	}
 }

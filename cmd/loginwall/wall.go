@@ -132,6 +132,10 @@ func (w *wall) put(next *site) {
 	w.live.Reload(next.gate)
 	if before != nil {
 		before.stop()
+		before.provider.endUnless(next)
+		if own := before.directory; own != nil {
+			own.provider.endUnless(next.directory)
+		}
 	}
 }
 

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"runtime/pprof"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/loginwall/loginwall/config"
+)
+
+// What a reload replaces ends: here the providers of two origins, whose client has
+// another secret each time.
+func TestReloadsLeaveNothingRunning(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	text := basics + "directory: {public_url: 'http://users.localhost:1'}\n"
+	file := r.write(t, text)
+	p := &program{stderr: new(lockedBuffer), env: os.LookupEnv, now: time.Now}
+	cfg, _, err := config.Load(file, p.env)
+	check(t, err)
+	w, err := p.newWall(t.Context(), cfg)
+	check(t, err)
+	defer w.close()
+	poll(t, "the provider is not known", w.site.Load().provider.Ready)
+	for n := range 10 {
+		r.writeTo(t, file, strings.Replace(text, "$CLIENT_SECRET", fmt.Sprintf("GOCSPX-another-%d", n), 1))
+		w.reload(t.Context())
+	}
+	if secret := w.site.Load().provider.made.ClientSecret.Reveal(); secret != "GOCSPX-another-9" {
+		t.Fatalf("the client's secret is %s", secret)
+	}
+	running := func(want int) func() bool {
+		return func() bool {
+			var stacks bytes.Buffer
+			check(t, pprof.Lookup("goroutine").WriteTo(&stacks, 2))
+			return strings.Count(stacks.String(), "oidc.(*Provider).Run(") == want
+		}
+	}
+	poll(t, "other providers than the two in force are running", running(2))
+	r.writeTo(t, file, strings.Replace(basics, "$CLIENT_SECRET", "GOCSPX-another-9", 1))
+	w.reload(t.Context())
+	poll(t, "the provider in force is not running alone", running(1))
+}
