@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -61,7 +62,10 @@ func (p *program) openNamed(ctx context.Context, name string, create bool) (*sto
 }
 
 func (p *program) copyStore(ctx context.Context, from *store.Store, to string) error {
-	target, err := p.openNamed(ctx, to, true)
+	target, err := p.openNamed(ctx, to, false) // what is there is not to be changed before it is refused
+	if errors.Is(err, fs.ErrNotExist) {
+		target, err = p.openNamed(ctx, to, true)
+	}
 	if err != nil {
 		return fmt.Errorf("open the store to fill: %w", err)
 	}
