@@ -589,13 +589,16 @@ func (s Store) URL() string {
 	return "sqlite:" + s.Path
 }
 
-// String leaves out all of a shared store's URL that may be a secret.
+// String leaves out all of a shared store's URL that may be a secret: an @ that ends
+// no user's name tells that a part of the password stands where it was not looked for.
 func (s Store) String() string {
 	if s.Path != "" {
 		return s.URL()
 	}
-	if u, err := url.Parse(s.Shared.Reveal()); err == nil {
-		return "postgres://" + u.Host + u.Path
+	text := s.Shared.Reveal()
+	u, err := url.Parse(text)
+	if err != nil || strings.Count(text, "@") > 1 || u.User == nil && strings.Contains(text, "@") {
+		return "postgres://" // or several hosts
 	}
-	return "postgres://" // several hosts
+	return "postgres://" + u.Host + u.Path
 }

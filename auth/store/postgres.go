@@ -89,6 +89,12 @@ const postgresCheck = `SELECT CASE
 
 // parsePostgres reads the URL, and makes safe what it leaves open.
 func parsePostgres(text string) (*pgx.ConnConfig, int, error) {
+	// Of such a password a part would be taken for a host or a database, and told.
+	_, rest, found := strings.Cut(text, "://")
+	name, behind, named := strings.Cut(rest, "@")
+	if !found || named && (strings.ContainsAny(name, "/?#") || strings.Contains(behind, "@")) {
+		return nil, 0, errors.New("the URL cannot be read with certainty (as in postgres://user:password@host/database; write / ? # @ in the name, in the password and behind the host as %2F %3F %23 %40)")
+	}
 	config, err := pgx.ParseConfig(text)
 	if err != nil {
 		return nil, 0, err // never repeats the password
@@ -148,7 +154,7 @@ func isLocal(config *pgx.ConnConfig) bool {
 
 // redactPostgres names a database for logs and messages.
 func redactPostgres(text string) string {
-	config, err := pgx.ParseConfig(text)
+	config, _, err := parsePostgres(text)
 	if err != nil {
 		return "postgres:"
 	}
