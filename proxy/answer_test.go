@@ -8,13 +8,16 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/loginwall/loginwall/auth/policy"
+	"github.com/loginwall/loginwall/proxy"
 )
 
 func answerWith(headers ...string) string {
@@ -336,6 +339,98 @@ func TestSTR185EventsComeAtOnce(t *testing.T) {
 		next <- struct{}{}
 	}
 	eventually(t, "the stream is over", func() bool { return r.metric(`loginwall_open_streams{kind="event_stream"} 0`) })
+}
+
+// Each piece of an answer arrives before the app sends the next one, however the
+// answer is framed, and where it may be a stream the header by itself.
+func TestSTR185NoPieceWaitsForTheNext(t *testing.T) {
+	type piece struct{ sent, arrives string }
+	for name, answer := range map[string][]piece{
+		"length": {{"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nab", "ab"}, {"cd", "cd"}, {"ef", "ef"}},
+		"chunks": {
+			{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "\r\n\r\n"},
+			{"2\r\nab\r\n", "ab"},
+			{"2\r\ncd\r\n", "cd"},
+			{"0\r\n\r\n", "0\r\n\r\n"},
+		},
+		"to close": {{"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", "\r\n\r\n"}, {"ab", "ab"}, {"cdef", "cdef"}},
+	} {
+		for _, direct := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/direct=%v", name, direct), func(t *testing.T) {
+				next := make(chan struct{})
+				app := newConnApp(t, func(conn net.Conn, _ string) {
+					defer conn.Close()
+					for _, p := range answer {
+						_, _ = io.WriteString(conn, p.sent)
+						<-next
+					}
+				})
+				defer close(next)
+				r := newRig(t, app.url, setup{upstream: func(c *proxy.UpstreamConfig) { c.Direct = direct }})
+				conn := r.dial()
+				_, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: app.test\r\nCookie: "+r.signIn(alice)+"\r\n\r\n")
+				must(t, err)
+				var got []byte
+				for i, p := range answer {
+					for buf := make([]byte, 1<<10); !bytes.Contains(got, []byte(p.arrives)); {
+						n, err := conn.Read(buf)
+						must(t, err)
+						got = append(got, buf[:n]...)
+					}
+					if i < len(answer)-1 {
+						next <- struct{}{}
+					}
+				}
+			})
+		}
+	}
+}
+
+// What is there as a whole leaves in one write; net/http's Transport does not tell
+// whether more of a body is there, so of one without a length the header goes first.
+func TestASmallAnswerIsOneWrite(t *testing.T) {
+	for _, c := range []struct {
+		answer           string
+		direct, standard int64
+	}{
+		{okAnswer, 1, 1},
+		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", 1, 2},
+		{"HTTP/1.1 204 No Content\r\n\r\n", 1, 1},
+	} {
+		app := newRawApp(t, c.answer)
+		for direct, want := range map[bool]int64{true: c.direct, false: c.standard} {
+			var writes atomic.Int64
+			r := newRig(t, app.url, setup{
+				upstream: func(c *proxy.UpstreamConfig) { c.Direct = direct },
+				server:   func(s *httptest.Server) { s.Listener = writeCounter{s.Listener, &writes} },
+			})
+			r.get(r.signIn(alice), "/")
+			if n := writes.Load(); n != want {
+				t.Errorf("direct %v: %d writes (want %d) for %q", direct, n, want, c.answer)
+			}
+		}
+	}
+}
+
+// A writeCounter counts the writes to all connections.
+type writeCounter struct {
+	net.Listener
+	n *atomic.Int64
+}
+
+func (l writeCounter) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	return countedConn{conn, l.n}, err
+}
+
+type countedConn struct {
+	net.Conn
+	n *atomic.Int64
+}
+
+func (c countedConn) Write(p []byte) (int, error) {
+	c.n.Add(1)
+	return c.Conn.Write(p)
 }
 
 func TestAnEarlyAnswerDoesNotBreakTheUpload(t *testing.T) {

@@ -114,6 +114,9 @@ func (x *exchange) finish() {
 		x.record.Outcome = observe.Canceled
 	case failure == nil && x.out.proxied:
 		x.boundWriting() // the bytes that net/http still holds
+	case failure != nil && x.out.proxied: // the app broke off, and what it did say goes first
+		x.boundWriting()
+		x.out.BeforeWait()
 	}
 	if !x.silent {
 		x.account()
@@ -208,11 +211,15 @@ func (b *requestBody) Read(p []byte) (int, error) {
 // An answerBody is the upstream's body on its way to the client.
 type answerBody struct {
 	io.ReadCloser
-	x   *exchange
-	res *http.Response
+	x     *exchange
+	res   *http.Response
+	tells bool // the body itself, when it is about to wait
 }
 
 func (b *answerBody) Read(p []byte) (int, error) {
+	if !b.tells {
+		b.x.out.BeforeWait() // as far as anybody can tell
+	}
 	n, err := b.ReadCloser.Read(p)
 	switch {
 	case err == nil:

@@ -14,6 +14,7 @@ import (
 	"github.com/loginwall/loginwall/auth/gate"
 	"github.com/loginwall/loginwall/auth/page"
 	"github.com/loginwall/loginwall/auth/policy"
+	"github.com/loginwall/loginwall/proxy/direct"
 	"github.com/loginwall/loginwall/proxy/observe"
 )
 
@@ -245,16 +246,25 @@ func modifyResponse(res *http.Response) error {
 		x.setStream(eventStream)
 	}
 	handOver(x.out.Header(), res.Header)
-	x.answer = answerBody{res.Body, x, res}
+	x.answer = answerBody{ReadCloser: res.Body, x: x, res: res}
+	if body, ok := res.Body.(interface{ Tell(direct.Waiter) }); ok {
+		body.Tell(&x.out)
+		x.answer.tells = true
+	}
+	// Of an answer whose length is known the header goes with the first bytes. Any
+	// other may be a stream, whose header says that it is open.
+	x.out.held = res.ContentLength < 0
+	res.ContentLength = 0 // else ReverseProxy would flush each write
 	res.Body = &x.answer
 	return nil
 }
 
 // handOver moves the fields of an answer to where ReverseProxy would copy them,
-// value by value, since it adds to what may be there. What it still looks at stays.
+// value by value, since it adds to what may be there. With Content-Type goes what
+// would make it flush each write.
 func handOver(to, from http.Header) {
 	for name, values := range from {
-		if _, there := to[name]; !there && name != "Content-Type" {
+		if _, there := to[name]; !there {
 			to[name] = values
 			delete(from, name)
 		}

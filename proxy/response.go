@@ -19,6 +19,7 @@ type response struct {
 	began, hijacked bool
 	status          int
 	informational   int
+	held            bool // something was written that may not be on its way yet
 	bytes           atomic.Int64
 }
 
@@ -64,13 +65,24 @@ func (o *response) Write(p []byte) (int, error) {
 	}
 	o.x.writing.Store(o.x.h.Live.clock.Load())
 	n, err := o.ResponseWriter.Write(p)
+	o.held = true
 	o.x.writing.Store(0)
 	o.bytes.Add(int64(n))
 	return n, err
 }
 
+// BeforeWait sends on what has come so far. It is called before more is read of an
+// answer that may take its time, so nothing waits for what follows it; and not
+// before, so that a small answer that came whole leaves in one piece.
+func (o *response) BeforeWait() {
+	if o.held {
+		_ = o.FlushError() // what cannot be written is the next Write's error, or the context's
+	}
+}
+
 // FlushError is what http.ResponseController and the reverse proxy call.
 func (o *response) FlushError() error {
+	o.held = false
 	o.x.writing.Store(o.x.h.Live.clock.Load())
 	err := http.NewResponseController(o.ResponseWriter).Flush()
 	o.x.writing.Store(0)

@@ -37,9 +37,6 @@ const (
 	// pingAfter and pingWait find HTTP/2 connections that died without a word.
 	pingAfter, pingWait = 30 * time.Second, 15 * time.Second
 	copyBuffer          = 32 << 10
-	// flushAfter is how long a part of an answer may wait for more. Streams do not
-	// wait at all.
-	flushAfter = 50 * time.Millisecond
 )
 
 // An UpstreamConfig says how an app is reached.
@@ -112,7 +109,6 @@ func NewUpstream(c UpstreamConfig) (*Upstream, error) {
 		ModifyResponse: modifyResponse,
 		ErrorHandler:   upstreamFailed,
 		BufferPool:     &buffers{},
-		FlushInterval:  flushAfter,
 		// Everything that it says comes to us by other ways.
 		ErrorLog: log.New(io.Discard, "", 0), //nolint:forbidigo // the type that ReverseProxy takes
 	}

@@ -311,6 +311,13 @@ func (a *answer) Read(p []byte) (n int, err error) {
 	return n, a.err
 }
 
+// A Waiter wants to know when Read is about to wait for the upstream.
+type Waiter interface{ BeforeWait() }
+
+// Tell has w told, by the goroutine that calls Read, before it waits for more of the
+// body; what has been read ahead it returns without.
+func (a *answer) Tell(w Waiter) { a.c.told = w }
+
 // Close gives the body up. Where it has not been read to its end, the connection
 // goes with it. It may be called while Read waits.
 func (a *answer) Close() error {

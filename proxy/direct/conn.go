@@ -25,6 +25,7 @@ type conn struct {
 	r, w   int  // what was read ahead is buf[r:w]
 	heard  bool // something was read since the last request began
 	used   bool // it has carried a whole exchange
+	told   Waiter
 	// idleSince is when that ended, by the Transport's clock.
 	idleSince time.Duration
 }
@@ -39,7 +40,7 @@ func (c *conn) rest() bool {
 	if len(c.buf) > bufferSize {
 		c.buf = nil
 	}
-	c.used, c.idleSince = true, c.t.clock()
+	c.used, c.told, c.idleSince = true, nil, c.t.clock()
 	return true
 }
 
@@ -56,6 +57,9 @@ func (c *conn) isClean() bool {
 
 // read is Read that notes whether the upstream has said anything.
 func (c *conn) read(p []byte) (int, error) {
+	if c.told != nil {
+		c.told.BeforeWait()
+	}
 	n, err := c.Conn.Read(p)
 	c.heard = c.heard || n > 0
 	return n, err
