@@ -61,7 +61,7 @@ func newClient(c *Config) *client {
 			DisableCompression:     true, // asks for none and unpacks none
 			ForceAttemptHTTP2:      true,
 			MaxConnsPerHost:        maxConns,
-			MaxIdleConnsPerHost:    4,
+			MaxIdleConnsPerHost:    maxConns, // whoever comes next needs no new one
 			IdleConnTimeout:        30 * time.Second,
 			MaxResponseHeaderBytes: 64 << 10,
 		}},
