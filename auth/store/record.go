@@ -31,31 +31,34 @@ func (s *Store) SignIn(ctx context.Context, in auth.SignIn) (auth.SignedIn, erro
 }
 
 func (t *tx) signIn(in auth.SignIn) (out auth.SignedIn, err error) {
-	id, user := in.Identity, in.Identity.UserID()
-	blocked, err := t.get(`SELECT id FROM blocks WHERE user_id = $1 OR (email = $2 AND email <> '') LIMIT 1`,
-		[]any{user, id.Email}, new(int64))
-	if err != nil {
-		return out, fmt.Errorf("look for blocks: %w", err)
+	id, user, life := in.Identity, in.Identity.UserID(), in.MaxAge.Milliseconds()
+	var blocked bool
+	var cutOff, longest int64
+	var search string
+	var holder auth.UserID
+	// One question, since each waits for a server's answer.
+	if _, err := t.get(`SELECT EXISTS (SELECT 1 FROM blocks WHERE user_id = $1 OR (email = $2 AND email <> '')),
+		COALESCE((SELECT at FROM revocations WHERE kind = $3 AND key = $1), 0),
+		COALESCE((SELECT value FROM counters WHERE name = 'longest'), 0),
+		COALESCE((SELECT search FROM users WHERE id = $1), ''),
+		COALESCE((SELECT user_id FROM holders WHERE email = $2), '')`,
+		[]any{user, id.Email, auth.RevokeUser}, &blocked, &cutOff, &longest, &search, &holder); err != nil {
+		return out, fmt.Errorf("read user: %w", err)
 	}
 	if blocked {
 		return out, auth.ErrBlocked
 	}
 	// Strictly behind the last cut-off, whatever the clock has done since.
-	created := t.now
-	var cutOff int64
-	if _, err := t.get(`SELECT at FROM revocations WHERE kind = $1 AND key = $2`, []any{auth.RevokeUser, user}, &cutOff); err != nil {
-		return out, fmt.Errorf("read cut-off: %w", err)
-	}
-	created = max(created, cutOff+1)
-	expires := created + in.MaxAge.Milliseconds()
-	if _, err := t.exec(`UPDATE counters SET value = $1 WHERE name = 'longest' AND value < $1`, in.MaxAge.Milliseconds()); err != nil {
-		return out, fmt.Errorf("write longest: %w", err)
+	created := max(t.now, cutOff+1)
+	expires := created + life
+	if longest < life {
+		if _, err := t.exec(`UPDATE counters SET value = $1 WHERE name = 'longest' AND value < $1`, life); err != nil {
+			return out, fmt.Errorf("write longest: %w", err)
+		}
 	}
 
-	search, before := fold(id.Email+" "+id.Name), ""
-	if _, err := t.get(`SELECT search FROM users WHERE id = $1`, []any{user}, &before); err != nil {
-		return out, fmt.Errorf("read user: %w", err)
-	}
+	before := search
+	search = fold(id.Email + " " + id.Name)
 	var signIns int64
 	if _, err := t.get(`INSERT INTO users (id, issuer, subject, email, email_verified, name, picture, hosted_domain, search,
 		first_sign_in, last_sign_in, last_seen, sign_ins) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $10, 1)
@@ -69,40 +72,28 @@ func (t *tx) signIn(in auth.SignIn) (out auth.SignedIn, err error) {
 		}, &signIns); err != nil {
 		return out, fmt.Errorf("write user: %w", err)
 	}
+	out.Created, out.Expires, out.FirstTime = moment(created), moment(expires), signIns == 1
 	if search != before {
-		if err := t.index(user, id.Email, id.Name); err != nil {
+		if err := t.index(user, id.Email, id.Name, out.FirstTime); err != nil {
 			return out, err
 		}
 	}
-	if out.PreviousHolder, err = t.hold(user, &id); err != nil {
-		return out, fmt.Errorf("write holder: %w", err)
+	// Who signed in last holds the address; an unverified one proves nothing.
+	if id.Email != "" && id.EmailVerified && holder != user {
+		out.PreviousHolder = holder
+		if _, err := t.exec(`INSERT INTO holders (email, user_id) VALUES ($1, $2)
+			ON CONFLICT (email) DO UPDATE SET user_id = excluded.user_id`, id.Email, user); err != nil {
+			return out, fmt.Errorf("write holder: %w", err)
+		}
 	}
 	if _, err := t.exec(`INSERT INTO sessions (id, user_id, email, created, expires, last_seen, address, agent)
 		VALUES ($1, $2, $3, $4, $5, $4, $6, $7)`,
 		in.Session, user, text(id.Email), created, expires, text(in.Address), text(in.Agent)); err != nil {
 		return out, fmt.Errorf("write session: %w", err)
 	}
-	out.Created, out.Expires, out.FirstTime = moment(created), moment(expires), signIns == 1
 	return out, t.record(auth.Event{
 		Kind: auth.EventSignIn, Actor: id.Email, User: user, Email: id.Email, Session: in.Session, Address: in.Address,
 	})
-}
-
-// hold notes who holds a verified address and returns who held it before, when
-// that was another account. An unverified address proves nothing.
-func (t *tx) hold(user auth.UserID, id *auth.Identity) (before auth.UserID, err error) {
-	if id.Email == "" || !id.EmailVerified {
-		return "", nil
-	}
-	if _, err := t.get(`SELECT user_id FROM holders WHERE email = $1`, []any{id.Email}, &before); err != nil {
-		return "", err
-	}
-	if before == user {
-		return "", nil
-	}
-	_, err = t.exec(`INSERT INTO holders (email, user_id) VALUES ($1, $2)
-		ON CONFLICT (email) DO UPDATE SET user_id = excluded.user_id`, id.Email, user)
-	return before, err
 }
 
 // EndSession ends one session, whether this store recorded it or another did.

@@ -62,15 +62,23 @@ func clip(w string) string {
 	return w
 }
 
-// index writes what a user is found by.
-func (t *tx) index(user auth.UserID, email, name string) error {
-	if _, err := t.exec(`DELETE FROM user_words WHERE user_id = $1`, user); err != nil {
-		return fmt.Errorf("forget words: %w", err)
-	}
-	for _, w := range words(email, name) {
-		if _, err := t.exec(`INSERT INTO user_words (user_id, word) VALUES ($1, $2)`, user, w); err != nil {
-			return fmt.Errorf("write word: %w", err)
+// index writes what a user is found by, who may be new.
+func (t *tx) index(user auth.UserID, email, name string, isNew bool) error {
+	if !isNew {
+		if _, err := t.exec(`DELETE FROM user_words WHERE user_id = $1`, user); err != nil {
+			return fmt.Errorf("forget words: %w", err)
 		}
+	}
+	args, values := []any{user}, ""
+	for _, w := range words(email, name) {
+		args = append(args, w)
+		values += fmt.Sprintf(", ($1, $%d)", len(args))
+	}
+	if values == "" {
+		return nil
+	}
+	if _, err := t.exec(`INSERT INTO user_words (user_id, word) VALUES `+values[2:], args...); err != nil {
+		return fmt.Errorf("write words: %w", err)
 	}
 	return nil
 }
@@ -88,7 +96,7 @@ func indexAll(ctx context.Context, db *sql.Tx) error {
 		}
 		for _, p := range people {
 			email, name, _ := strings.Cut(p[1], " ")
-			if err := t.index(auth.UserID(p[0]), email, name); err != nil {
+			if err := t.index(auth.UserID(p[0]), email, name, true); err != nil {
 				return err
 			}
 			after = p[0]

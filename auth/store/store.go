@@ -282,6 +282,10 @@ func transact[T any](ctx context.Context, s *Store, turn turn, f func(*tx) (T, e
 		return value, fmt.Errorf("begin: %w", err)
 	}
 	defer t.sql.Rollback() // a no-op once committed
+	if s.engine.alone {
+		// A statement waits for nobody there; to watch over each would cost a goroutine.
+		t.ctx = context.WithoutCancel(ctx)
+	}
 	if err := t.begin(s, turn); err != nil {
 		return value, fmt.Errorf("begin: %w", err)
 	}
