@@ -3,15 +3,20 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/loginwall/loginwall/auth"
 )
 
-// mostTogether bounds how long one transaction keeps other writers waiting.
-const mostTogether = 256
+const (
+	// mostTogether bounds how long one transaction keeps other writers waiting.
+	mostTogether = 256
+	// apart is how long after one transaction of several the next one begins: what the
+	// disk costs is the same for one as for ten. Who comes alone never waits for it.
+	apart = 10 * time.Millisecond
+)
 
 // together are the sign-ins of an embedded store, where each transaction waits for
 // the disk by itself: those that come while the disk is busy are written in the next
@@ -69,6 +74,7 @@ func (s *Store) signInTogether(ctx context.Context, in auth.SignIn) (out auth.Si
 // writeTogether writes what waits, until nothing does.
 func (s *Store) writeTogether(ctx context.Context) {
 	for {
+		next := time.After(apart)
 		s.together.mu.Lock()
 		group := slices.Clone(s.together.waiting[:min(mostTogether, len(s.together.waiting))])
 		s.together.waiting = slices.Delete(s.together.waiting, 0, len(group))
@@ -77,47 +83,55 @@ func (s *Store) writeTogether(ctx context.Context) {
 		if len(group) == 0 {
 			return
 		}
-		became, err := write(ctx, s, "sign ins", noTurn, func(t *tx) ([]signedIn, error) { return t.signInAll(group) })
-		for i, one := range group {
-			if err != nil {
-				one.err = err
-			} else {
-				one.signedIn = became[i]
-				one.err = s.wrap("sign in", one.err)
-			}
-			if errors.Is(one.err, auth.ErrUnavailable) && one.ctx.Err() == nil {
-				s.failed.Store(true)
-			}
-			if one.err == nil && s.config.Recorded != nil {
-				for _, e := range one.events {
-					s.config.Recorded(one.ctx, e)
-				}
-			}
-			close(one.done)
+		s.writeGroup(ctx, group)
+		if len(group) > 1 {
+			<-next
 		}
 	}
 }
 
-// signInAll signs each in, and takes back alone what failed alone.
+// writeGroup writes all in one transaction, or, where one of them spoils it, each in
+// its own.
+func (s *Store) writeGroup(ctx context.Context, group []*signIn) {
+	group = slices.DeleteFunc(group, func(one *signIn) bool { return one.ctx.Err() != nil }) // nobody waits for it any more
+	if len(group) == 0 {
+		return
+	}
+	became, err := write(ctx, s, "sign ins", noTurn, func(t *tx) ([]signedIn, error) { return t.signInAll(group) })
+	if err != nil && len(group) > 1 {
+		for i := range group {
+			s.writeGroup(ctx, group[i:i+1])
+		}
+		return
+	}
+	for i, one := range group {
+		if err != nil {
+			one.err = err
+		} else {
+			one.signedIn = became[i]
+			one.err = s.wrap("sign in", one.err)
+		}
+		if errors.Is(one.err, auth.ErrUnavailable) && one.ctx.Err() == nil {
+			s.failed.Store(true)
+		}
+		if one.err == nil && s.config.Recorded != nil {
+			for _, e := range one.events {
+				s.config.Recorded(one.ctx, e)
+			}
+		}
+		close(one.done)
+	}
+}
+
+// signInAll signs each in but those who are blocked, for whom nothing is written.
 func (t *tx) signInAll(group []*signIn) ([]signedIn, error) {
 	became := make([]signedIn, len(group))
 	for i, one := range group {
-		if err := one.ctx.Err(); err != nil { // nobody waits for it any more
-			became[i].err = err
-			continue
-		}
-		if _, err := t.exec(`SAVEPOINT one`); err != nil {
-			return nil, fmt.Errorf("set savepoint: %w", err)
-		}
 		out, err := t.signIn(one.in)
-		if became[i] = (signedIn{out, t.events, err}); err != nil {
-			if _, err := t.exec(`ROLLBACK TO one`); err != nil {
-				return nil, fmt.Errorf("roll back to savepoint: %w", err)
-			}
+		if err != nil && !errors.Is(err, auth.ErrBlocked) {
+			return nil, err
 		}
-		if _, err := t.exec(`RELEASE one`); err != nil {
-			return nil, fmt.Errorf("release savepoint: %w", err)
-		}
+		became[i] = signedIn{out, t.events, err}
 		t.events = nil // told with the context of its caller
 	}
 	return became, nil

@@ -41,16 +41,6 @@ func TestSignInTogether(t *testing.T) {
 	if _, err := s.Block(t.Context(), store.Who{Email: person(blocked).Email}, "x", ""); err != nil {
 		t.Fatal(err)
 	}
-	eventually := func(waiting int) {
-		t.Helper()
-		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-			if n, busy := s.Waiting(); busy && n == waiting {
-				return
-			}
-		}
-		t.Fatalf("%d do not wait", waiting)
-	}
-
 	disk := make(chan struct{})
 	s.Hang(disk)
 	errs := make([]error, people)
@@ -69,11 +59,11 @@ func TestSignInTogether(t *testing.T) {
 		})
 	}
 	in(0)
-	eventually(0)
+	eventually(t, s, 0)
 	for n := 1; n < people; n++ {
 		in(n)
 	}
-	eventually(people - 1)
+	eventually(t, s, people-1)
 	goAway()
 	close(disk)
 	all.Wait()
@@ -103,5 +93,46 @@ func TestSignInTogether(t *testing.T) {
 	}))
 	if _, found := told[person(blocked).Email]; found {
 		t.Error("an event of the one who was turned away")
+	}
+}
+
+// eventually waits until a transaction is under way and so many wait for the next.
+func eventually(t *testing.T, s *store.Store, waiting int) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if n, busy := s.Waiting(); busy && n == waiting {
+			return
+		}
+	}
+	t.Fatalf("%d do not wait", waiting)
+}
+
+// What fails alone leaves out nobody else.
+func TestSignInTogetherSpoilt(t *testing.T) {
+	s := open(t, store.Config{URL: "sqlite:" + newPath(t), Create: true, Timeout: time.Minute})
+	first := signIn(t, s, 0)
+	disk := make(chan struct{})
+	s.Hang(disk)
+	var all sync.WaitGroup
+	errs := make([]error, 5)
+	for n := range errs {
+		session := auth.NewSessionID()
+		if n == 2 {
+			session = first.ID // which there is already
+		}
+		all.Go(func() {
+			_, errs[n] = s.SignIn(t.Context(), auth.SignIn{Identity: person(n), Session: session, MaxAge: time.Hour})
+		})
+		if n == 0 { // the others wait for it
+			eventually(t, s, 0)
+		}
+	}
+	eventually(t, s, len(errs)-1)
+	close(disk)
+	all.Wait()
+	for n, err := range errs {
+		if (err != nil) != (n == 2) {
+			t.Errorf("sign-in %d: %v", n, err)
+		}
 	}
 }
