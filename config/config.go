@@ -295,7 +295,22 @@ type Directory struct {
 	// Admins sign in there anew, and nothing else is served. Not with tls.acme, whose
 	// certificate is for one host.
 	PublicURL *url.URL `yaml:"public_url" example:"https://users.example.com"`
+
+	// The pictures of people on the wall's own pages: none, which shows initials, or
+	// proxied. Then the wall fetches them from the provider's origin, with google from
+	// *.googleusercontent.com, past any proxy of the environment, and serves small
+	// copies, so that nobody else learns who looks at whom.
+	Pictures Pictures `yaml:"pictures" default:"none"`
 }
+
+// Pictures says what is shown of people.
+type Pictures string
+
+// The choices.
+const (
+	PicturesNone    Pictures = "none"
+	PicturesProxied Pictures = "proxied"
+)
 
 // A List names people. An empty one names nobody.
 type List struct {

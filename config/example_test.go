@@ -81,7 +81,7 @@ func TestExampleLoadsUncommented(t *testing.T) {
 		if name == "google" {
 			one = regexp.MustCompile(`(?m)^  acme:\n(\n?    .*\n)*`).ReplaceAllString(one, "")
 		} else {
-			one = regexp.MustCompile(`(?m)^  (cert|key)_file: .*\n|^directory:\n(  .*\n)*`).ReplaceAllString(one, "")
+			one = regexp.MustCompile(`(?m)^  (cert|key)_file: .*\n|^directory:\n(\n?  .*\n)*`).ReplaceAllString(one, "")
 		}
 		c := mustLoad(t, one)
 		if (c.TLS.ACME == nil) != (c.TLS.Certificate != nil) || (c.TLS.ACME == nil) != (name == "google") || c.TLS.RedirectListen == "" {

@@ -59,6 +59,8 @@ func (d *decoder) set(v reflect.Value, kind, text string) (err error) {
 		*p, err = oneOf(text, Public, Allowed, Admins, Nobody)
 	case *UpstreamTransport:
 		*p, err = oneOf(text, TransportStandard, TransportDirect)
+	case *Pictures:
+		*p, err = oneOf(text, PicturesNone, PicturesProxied)
 	case *LogFormat:
 		*p, err = oneOf(text, LogAuto, LogJSON, LogText)
 	default:

@@ -100,8 +100,9 @@ func TestSmallestFileHasTheDocumentedDefaults(t *testing.T) {
 			ClientSecret: auth.NewSecret("s3cr3t-of-google"),
 			Issuer:       "https://accounts.google.com",
 		},
-		Allow:   config.Allow{List: config.List{Domains: []config.Domain{{Name: "example.com"}}}},
-		Headers: config.Headers{Profiles: []string{"forwarded"}},
+		Allow:     config.Allow{List: config.List{Domains: []config.Domain{{Name: "example.com"}}}},
+		Directory: config.Directory{Pictures: config.PicturesNone},
+		Headers:   config.Headers{Profiles: []string{"forwarded"}},
 		Session: config.Session{
 			MaxAge: 7 * 24 * time.Hour, IdleTimeout: 24 * time.Hour, LoginTimeout: 10 * time.Minute, MaxFeedAge: 5 * time.Minute,
 		},
@@ -147,6 +148,7 @@ allow:
   everyone: false
 deny: {emails: [former@example.com]}
 admins: [boss@example.com]
+directory: {pictures: proxied}
 routes:
   - path: /webhooks/
     access: public
@@ -202,8 +204,9 @@ func TestEveryKey(t *testing.T) {
 			Emails:  []string{"guest+x@partner.com"},
 			Groups:  []string{"sre@example.com", "4711"},
 		}},
-		Deny:   config.Deny{Emails: []string{"former@example.com"}},
-		Admins: []string{"boss@example.com"},
+		Deny:      config.Deny{Emails: []string{"former@example.com"}},
+		Admins:    []string{"boss@example.com"},
+		Directory: config.Directory{Pictures: config.PicturesProxied},
 		Routes: []config.Route{
 			{Path: "/webhooks/", Access: config.Public, Methods: []string{"POST", "PROPFIND"}},
 			{

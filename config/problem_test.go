@@ -91,6 +91,8 @@ func TestProblems(t *testing.T) {
 8: directory.public_url: tls.acme gets a certificate for the host of public_url alone (give cert_file and key_file with both names, or end TLS in front of the wall)`},
 		{"the directory is the app", strings.Replace(smallestFile, "http://127.0.0.1:3000", "https://users.example.com", 1) + "directory: {public_url: https://users.example.com}\n", `
 2: upstream: is the wall itself, by directory.public_url (name the address of the app)`},
+		{"pictures of a kind", smallestFile + "directory: {pictures: all}\n", `
+8: directory.pictures: "all" is not known here (one of none, proxied)`},
 		{"a shared store without a key", smallestFile + "store: postgres://u:pw@db/wall\n", `
 1: session.key_file: missing (walls that share a store need the same key: openssl rand -base64 32)`},
 		{"what is kept", smallestFile + "keep: {sessions: 0s, events: 1e6, denied: 0100}\n", `

@@ -15,6 +15,7 @@ import (
 	"github.com/loginwall/loginwall/auth"
 	"github.com/loginwall/loginwall/auth/gate"
 	"github.com/loginwall/loginwall/auth/page"
+	"github.com/loginwall/loginwall/auth/picture"
 	"github.com/loginwall/loginwall/auth/policy"
 	"github.com/loginwall/loginwall/auth/session"
 	"github.com/loginwall/loginwall/auth/store"
@@ -31,7 +32,8 @@ type Doors interface {
 	Deny(w http.ResponseWriter, r *http.Request, c auth.Client, d gate.Decision)
 }
 
-// Config is what a Handler needs; every field but Admins and Elsewhere is required.
+// Config is what a Handler needs; every field but Admins, Elsewhere and
+// Pictures is required.
 type Config struct {
 	Gate *gate.Gate
 	// InForce is the Gate of the configuration in force, which a reload may have put
@@ -47,6 +49,8 @@ type Config struct {
 	// Elsewhere is where the directory is, if it has an origin of its own and this is
 	// not it: then only the pages about oneself are here. The zero value is none.
 	Elsewhere page.Location
+	// Pictures are those of people; nil for initials alone.
+	Pictures *picture.Gallery
 	// Admins are the addresses that hold the role, so that the last one is not
 	// blocked unawares.
 	Admins []string
@@ -81,7 +85,7 @@ func New(c Config) (*Handler, error) {
 type visit struct {
 	w http.ResponseWriter
 	r *http.Request
-	// path is what stands behind /_auth/users, without its first slash.
+	// path is what stands behind /_auth/users/ or /_auth/picture/.
 	path   string
 	client auth.Client
 	who    *gate.Principal
@@ -90,8 +94,8 @@ type visit struct {
 
 const prefix = "/_auth/users"
 
-// Serve answers /_auth/, what is below /_auth/users, and the forms of both, and
-// reports whether path is one of them. The path is compared as it was sent: no other
+// Serve answers /_auth/, what is below /_auth/users, the forms of both and the
+// pictures on them, and reports whether path is one of them. The path is compared as it was sent: no other
 // spelling is an alias.
 func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, path string, c auth.Client) bool {
 	v := &visit{w: w, r: r, client: c, now: h.Now()}
@@ -101,6 +105,11 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, path string, c a
 		return true
 	case "/_auth/sessions/end", "/_auth/sessions/end-others":
 		h.only(v, false, func(v *visit) { h.endOwn(v, strings.HasSuffix(path, "others")) }, http.MethodPost)
+		return true
+	}
+	if id, ok := strings.CutPrefix(path, picturePrefix); ok && h.Pictures != nil {
+		v.path = id
+		h.only(v, false, h.picture, http.MethodGet, http.MethodHead)
 		return true
 	}
 	rest, ok := strings.CutPrefix(path, prefix)

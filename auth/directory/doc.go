@@ -19,6 +19,7 @@
 // origin of its own; SECURITY.md says so.
 //
 // What people chose themselves (names, addresses, browsers) is shown as text, in
-// isolation; a browser's name is translated into our own few words. No picture is
-// loaded: whoever hosts it would learn who looks at whom.
+// isolation; a browser's name is translated into our own few words. No page loads a
+// picture from anywhere else: whoever hosts it would learn who looks at whom. Where the
+// configuration wants pictures, auth/picture fetches them, and they are served here.
 package directory

@@ -104,14 +104,18 @@ type person struct {
 	auth.User
 	// Admin says that this is one, and You that it is who looks.
 	Admin, You bool
+	portrait   string
 }
 
 func (h *Handler) person(v *visit, u auth.User) person {
-	return person{User: u, Admin: h.Policy.IsAdmin(&u.Identity), You: u.ID == v.who.Identity().UserID()}
+	return person{User: u, Admin: h.Policy.IsAdmin(&u.Identity), You: u.ID == v.who.Identity().UserID(), portrait: h.portrait(&u.Identity)}
 }
 
 // Path is the address of the person's page.
 func (p person) Path() string { return prefix + "/" + string(p.ID) }
+
+// Portrait is the address of the picture; empty for initials.
+func (p person) Portrait() string { return p.portrait }
 
 // Domain is that of the address.
 func (p person) Domain() string { return auth.Domain(p.Email) }

@@ -17,7 +17,7 @@ import (
 func (h *Handler) own(v *visit) {
 	s := v.who.Session()
 	view := page.Account{
-		Session: s, IdleEnds: h.Sessions.IdleEnds(s), Admin: h.isHere() && h.Policy.IsAdmin(v.who.Identity()), Now: v.now,
+		Session: s, Picture: h.portrait(&s.Identity), IdleEnds: h.Sessions.IdleEnds(s), Admin: h.isHere() && h.Policy.IsAdmin(v.who.Identity()), Now: v.now,
 		Notice: map[string]string{"end": "That session has ended.", "others": "You are signed out everywhere else."}[v.query().Get("done")],
 	}
 	open, _, err := h.Store.Sessions(v.r.Context(), store.SessionQuery{User: s.Identity.UserID(), OpenOnly: true, Idle: h.Idle, Limit: personOpen})

@@ -22,6 +22,7 @@ func (p *Pages) funcs() template.FuncMap {
 		"sign":     func() (string, error) { return p.asset(p.sign) },
 		"branded":  func() bool { return p.sign != "mark.svg" },
 		"initials": initials,
+		"portrait": portrait,
 		"hue":      hue,
 		"ago":      ago,
 		"when":     func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") },
@@ -56,8 +57,9 @@ func contactLine(line string) []part {
 	return parts
 }
 
-// initials are at most two letters for the round sign of an account: there are no
-// pictures, since loading one would tell a third party who looks at what.
+// initials are at most two letters for the round sign of an account, behind its
+// picture if there is one: it comes from our own origin, since any other would learn who
+// looks at what.
 func initials(name, email string) string {
 	words := strings.FieldsFunc(name, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !unicode.IsMark(r) })
 	if len(words) == 0 {
@@ -74,6 +76,14 @@ func initials(name, email string) string {
 		return "?"
 	}
 	return string(out)
+}
+
+// portrait is the address of the picture of who has one.
+func portrait(who any) string {
+	if p, ok := who.(interface{ Portrait() string }); ok {
+		return p.Portrait()
+	}
+	return ""
 }
 
 // hue gives an account one of six colours of its own.

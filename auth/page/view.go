@@ -128,6 +128,8 @@ func (v Denied) answer(p *Pages, _ *http.Request) answer {
 // Account (200) shows people who they are here; as JSON it is /_auth/me.
 type Account struct {
 	Session *auth.Session
+	// Picture is where the person's picture is on our own origin; empty for initials.
+	Picture string
 	// IdleEnds is when the session ends if it is not used.
 	IdleEnds time.Time
 	// Admin says that there is a directory to look at.
@@ -140,6 +142,11 @@ type Account struct {
 	// Now is the time of the request.
 	Now time.Time
 }
+
+// Name, Email and Portrait are what the part "account" shows.
+func (v Account) Name() string     { return v.Session.Identity.Name }
+func (v Account) Email() string    { return v.Session.Identity.Email }
+func (v Account) Portrait() string { return v.Picture }
 
 // An OpenSession is one of a person's own sessions.
 type OpenSession struct {

@@ -230,6 +230,15 @@ func (s *scene) signedIn(email, name, subject string, ago time.Duration) *http.C
 
 func signedIn(t *testing.T, file, email, name, subject string, ago time.Duration) *http.Cookie {
 	t.Helper()
+	if subject == "" {
+		subject = "of-" + url.QueryEscape(email)
+	}
+	return signedInAs(t, file, auth.Identity{Subject: subject, Email: email, EmailVerified: true, HostedDomain: auth.Domain(email), Name: name}, ago)
+}
+
+// signedInAs is signedIn for all that a provider may say of somebody.
+func signedInAs(t *testing.T, file string, id auth.Identity, ago time.Duration) *http.Cookie {
+	t.Helper()
 	cfg, _, err := config.Load(file, os.LookupEnv)
 	check(t, err)
 	keys, _, err := ring(cfg, false)
@@ -238,17 +247,13 @@ func signedIn(t *testing.T, file, email, name, subject string, ago time.Duration
 	opened, err := store.Open(t.Context(), store.Config{URL: cfg.Store.URL(), Now: then})
 	check(t, err)
 	defer opened.Close()
+	id.Issuer = providerConfig(cfg).Issuer
 	keeper, err := session.New(session.Config{
-		PublicURL: cfg.PublicURL, Ring: keys, Issuer: cfg.Google.Issuer, MaxAge: cfg.Session.MaxAge, Idle: cfg.Session.IdleTimeout,
+		PublicURL: cfg.PublicURL, Ring: keys, Issuer: id.Issuer, MaxAge: cfg.Session.MaxAge, Idle: cfg.Session.IdleTimeout,
 		Store: opened, Revoked: session.NewRevocations(then), Now: then,
 	})
 	check(t, err)
-	if subject == "" {
-		subject = "of-" + url.QueryEscape(email)
-	}
-	line, _, _, err := keeper.Start(t.Context(), auth.Identity{
-		Issuer: cfg.Google.Issuer, Subject: subject, Email: email, EmailVerified: true, HostedDomain: auth.Domain(email), Name: name,
-	}, auth.Client{Address: "2001:db8:4006:812::200e", Agent: "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1"})
+	line, _, _, err := keeper.Start(t.Context(), id, auth.Client{Address: "2001:db8:4006:812::200e", Agent: "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1"})
 	check(t, err)
 	cookie, err := http.ParseSetCookie(line)
 	check(t, err)

@@ -57,6 +57,8 @@ func TestBrowser(t *testing.T) {
 		"stale sign-in":       testStaleSignIn,
 		"directory in light":  func(t *testing.T, browser context.Context, _ *scene) { testDirectoryLooks(t, browser, "light") },
 		"directory in dark":   func(t *testing.T, browser context.Context, _ *scene) { testDirectoryLooks(t, browser, "dark") },
+		"pictures in light":   func(t *testing.T, browser context.Context, _ *scene) { testPictures(t, browser, "light") },
+		"pictures in dark":    func(t *testing.T, browser context.Context, _ *scene) { testPictures(t, browser, "dark") },
 		"accessible in light": func(t *testing.T, browser context.Context, _ *scene) { testAccessible(t, browser, "light") },
 		"accessible in dark":  func(t *testing.T, browser context.Context, _ *scene) { testAccessible(t, browser, "dark") },
 	} {

@@ -17,6 +17,7 @@ import (
 	"github.com/loginwall/loginwall/auth/login"
 	"github.com/loginwall/loginwall/auth/oidc"
 	"github.com/loginwall/loginwall/auth/page"
+	"github.com/loginwall/loginwall/auth/picture"
 	"github.com/loginwall/loginwall/auth/policy"
 	"github.com/loginwall/loginwall/auth/seal"
 	"github.com/loginwall/loginwall/auth/session"
@@ -111,7 +112,7 @@ func (w *wall) origins(ctx context.Context, cfg *config.Config, keys *seal.Ring,
 // behind it.
 func directoryConfig(cfg *config.Config) *config.Config {
 	own := *cfg
-	own.PublicURL, own.Directory = cfg.Directory.PublicURL, config.Directory{}
+	own.PublicURL, own.Directory.PublicURL = cfg.Directory.PublicURL, nil
 	own.Upstream, own.Routes = config.Upstream{}, nil
 	return &own
 }
@@ -166,9 +167,13 @@ func (w *wall) origin(ctx context.Context, cfg *config.Config, keys *seal.Ring, 
 	if second != nil {
 		elsewhere = second.Pages.Own("users", nil)
 	}
+	pictures, err := w.pictures(cfg)
+	if err != nil {
+		return nil, err
+	}
 	people, err := directory.New(directory.Config{
 		Gate: decider, InForce: func() *gate.Gate { return w.site.Load().gateAt(cfg.PublicURL) }, Doors: logins, Pages: pages, Policy: rules, Store: w.store, Sessions: sessions, Refresh: w.revoked.Refresh,
-		Elsewhere: elsewhere, Admins: cfg.Admins, Idle: cfg.Session.IdleTimeout, Log: w.log, Now: w.program.now,
+		Elsewhere: elsewhere, Pictures: pictures, Admins: cfg.Admins, Idle: cfg.Session.IdleTimeout, Log: w.log, Now: w.program.now,
 	})
 	if err != nil {
 		return nil, err
@@ -213,6 +218,15 @@ func (w *wall) loginHandler(cfg *config.Config, provider *relyingParty, sessions
 		return nil, fmt.Errorf("prepare the login: %w", err)
 	}
 	return h, nil
+}
+
+// pictures returns nil where the file wants none.
+func (w *wall) pictures(cfg *config.Config) (*picture.Gallery, error) {
+	if cfg.Directory.Pictures != config.PicturesProxied {
+		return nil, nil //nolint:nilnil // absence is what the file says
+	}
+	p := providerConfig(cfg)
+	return picture.New(picture.Config{Issuer: p.Issuer, Google: p.Google, RootCAs: p.RootCAs, Log: w.log, Now: w.program.now})
 }
 
 // relyingParty keeps the one in force when nothing about it has changed.
