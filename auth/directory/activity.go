@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +22,10 @@ const (
 // activity is GET /_auth/users/activity: what happened, drawn and counted.
 func (h *Handler) activity(v *visit) {
 	ctx := v.r.Context()
+	if _, err := v.query(); err != nil {
+		h.fail(v, "show activity", err)
+		return
+	}
 	days, err := h.spans(v, store.Daily, activityDays)
 	if err != nil {
 		h.fail(v, "count the days", err)
@@ -188,15 +192,16 @@ func (t turnedAway) Why() string {
 // events is GET /_auth/users/events: the audit trail. Its query is kind, actor,
 // email, address, since and before (days of UTC), after and limit.
 func (h *Handler) events(v *visit) {
-	q := v.query()
-	filter, ok := eventFilter(q)
-	if !ok {
-		h.problem(v, page.BadRequest)
+	filters := []string{"kind", "actor", "email", "address", "since", "before"}
+	q, err := v.query(append(filters, "after", "limit")...)
+	if err != nil {
+		h.fail(v, "list events", err)
 		return
 	}
-	filter.After, filter.Limit = store.Cursor(q.Get("after")), pageRows
-	if n, err := strconv.Atoi(q.Get("limit")); err == nil && n > 0 && v.program() {
-		filter.Limit = n
+	filter, err := eventFilter(q)
+	if err != nil {
+		h.fail(v, "list events", err)
+		return
 	}
 	events, cursor, err := h.Store.Events(v.r.Context(), filter)
 	if err != nil {
@@ -208,7 +213,7 @@ func (h *Handler) events(v *visit) {
 		rows[i], shown[i] = newEventRow(e), shownEvent{e}
 	}
 	p := eventsPage{Query: map[string]string{}, Events: shown, First: filter.After == "", Next: next(q, "after", cursor), Start: with(q, "after", "")}
-	for _, name := range []string{"kind", "actor", "email", "address", "since", "before"} {
+	for _, name := range filters {
 		p.Query[name] = q.Get(name)
 		p.Filtered = p.Filtered || q.Get(name) != ""
 	}
@@ -221,33 +226,41 @@ func (h *Handler) events(v *visit) {
 	}{rows, cursor})
 }
 
-// program reports whether JSON is what comes back.
-func (v *visit) program() bool { return page.AudienceOf(v.r) == page.Program }
-
-// eventFilter refuses a day that is none: an answer that left it out would look as
-// if nothing else had happened.
-func eventFilter(q url.Values) (f store.EventQuery, ok bool) {
+func eventFilter(q url.Values) (f store.EventQuery, err error) {
 	f = store.EventQuery{
-		Kind: auth.EventKind(q.Get("kind")), Actor: strings.TrimSpace(q.Get("actor")),
+		Kind: auth.EventKind(q.Get("kind")), After: store.Cursor(q.Get("after")), Actor: strings.TrimSpace(q.Get("actor")),
 		Email: strings.ToLower(strings.TrimSpace(q.Get("email"))), Address: strings.TrimSpace(q.Get("address")),
+	}
+	if f.Kind != "" && !slices.Contains(auth.EventKinds(), f.Kind) {
+		return f, unclear("It takes as kind nothing but " + fmt.Sprint(auth.EventKinds()) + ".")
 	}
 	if ip, err := netip.ParseAddr(f.Address); err == nil {
 		f.Address = ip.Unmap().String()
+	} else if f.Address != "" && f.Address != "unix" {
+		return f, unclear("It takes as address an IP address, or unix.")
 	}
-	for name, at := range map[string]*time.Time{"since": &f.Since, "before": &f.Before} {
-		text := q.Get(name)
-		if text == "" {
-			continue
-		}
-		day, err := time.Parse(time.DateOnly, text)
-		if err != nil {
-			if day, err = time.Parse(time.RFC3339, text); err != nil {
-				return f, false
-			}
-		}
-		*at = day
+	if f.Since, err = day(q, "since"); err != nil {
+		return f, err
 	}
-	return f, true
+	if f.Before, err = day(q, "before"); err != nil {
+		return f, err
+	}
+	f.Limit, err = limit(q)
+	return f, err
+}
+
+// day reads a day of UTC, or a time.
+func day(q url.Values, name string) (time.Time, error) {
+	text := q.Get(name)
+	if text == "" {
+		return time.Time{}, nil
+	}
+	for _, format := range []string{time.DateOnly, time.RFC3339} {
+		if at, err := time.Parse(format, text); err == nil {
+			return at, nil
+		}
+	}
+	return time.Time{}, unclear("It takes as " + name + " a day, such as 2026-01-31, or a time of RFC 3339.")
 }
 
 type eventsPage struct {

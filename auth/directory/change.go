@@ -1,49 +1,36 @@
 package directory
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
-	"mime"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/loginwall/loginwall/auth"
 	"github.com/loginwall/loginwall/auth/page"
 	"github.com/loginwall/loginwall/auth/store"
 )
 
-const (
-	// freshness is how old a sign-in may be with which something is changed.
-	freshness = 15 * time.Minute
-	// maxReason bounds an operator's words, in bytes.
-	maxReason = 300
-)
+// freshness is how old a sign-in may be with which something is changed.
+const freshness = 15 * time.Minute
 
 // A change is something that can be done to a person: POST to the person's page
 // with its name behind it. GET asks whether to do it.
 type change struct {
 	title, lead, button string
-	do                  func(*Handler, *visit, auth.User, input) error
-}
-
-// An input is what comes with a change, as a form or as JSON.
-type input struct {
-	Reason  string         `json:"reason"`
-	Session auth.SessionID `json:"session"`
-	// Confirm says yes to what can lock admins out.
-	Confirm bool `json:"confirm"`
+	// fields are what comes with it.
+	fields []string
+	do     func(*Handler, *visit, auth.User, input) error
 }
 
 func changes() map[string]change {
 	return map[string]change{
 		"block": {
 			"Block this person?", "All sessions end at once, and neither the account nor anybody with its address gets in again, until somebody unblocks it.", "Block",
+			[]string{"reason", "confirm"},
 			func(h *Handler, v *visit, u auth.User, in input) error {
 				_, err := h.Store.Block(v.r.Context(), store.Who{User: u.ID}, v.me(), in.Reason)
 				return err
@@ -51,12 +38,14 @@ func changes() map[string]change {
 		},
 		"unblock": {
 			"Let this person in again?", "Every block of the account and of its address is lifted. Sessions that a block ended stay ended: the person signs in again.", "Unblock",
+			nil,
 			func(h *Handler, v *visit, u auth.User, _ input) error {
 				return h.Store.Unblock(v.r.Context(), store.Who{User: u.ID}, v.me())
 			},
 		},
 		"end": {
 			"End sessions?", "What is open closes at once. The person may sign in again.", "End",
+			[]string{"session", "all"},
 			func(h *Handler, v *visit, u auth.User, in input) error {
 				if in.Session == "" {
 					return h.Sessions.EndAll(v.r.Context(), u.ID, v.me(), auth.EndByAdmin)
@@ -66,6 +55,7 @@ func changes() map[string]change {
 		},
 		"delete": {
 			"Delete this person?", "The account, its sessions and what is known about it go, and what is open closes at once. Blocks stay, and so do the lines of the audit trail until they are pruned. Who may pass can sign in again and is new then.", "Delete",
+			nil,
 			func(h *Handler, v *visit, u auth.User, _ input) error {
 				return h.Store.DeleteUser(v.r.Context(), u.ID, v.me())
 			},
@@ -108,8 +98,12 @@ func (h *Handler) change(v *visit, u auth.User, name string) {
 		return
 	}
 	if v.r.Method != http.MethodPost {
-		q := v.query()
-		ask.Reason, ask.Session = cut(q.Get("reason")), auth.SessionID(q.Get("session"))
+		q, err := v.query(c.fields...)
+		if err != nil {
+			h.fail(v, name, err)
+			return
+		}
+		ask.Reason, ask.Session = q.Get("reason"), auth.SessionID(q.Get("session"))
 		h.ask(v, http.StatusOK, ask)
 		return
 	}
@@ -117,9 +111,9 @@ func (h *Handler) change(v *visit, u auth.User, name string) {
 		h.problem(v, page.CrossOrigin)
 		return
 	}
-	in, ok := v.input()
-	if !ok {
-		h.problem(v, page.BadRequest)
+	in, err := v.input(c.fields...)
+	if err != nil {
+		h.fail(v, name, err)
 		return
 	}
 	if v.now.Sub(v.who.Session().Created) > freshness {
@@ -242,51 +236,4 @@ func (h *Handler) done(v *visit, u auth.User, name string) {
 		Done string  `json:"done"`
 		User UserRow `json:"user"`
 	}{name, row})
-}
-
-// input reads a form or JSON, or nothing at all. What is sent and not understood is
-// refused, lest "end this session" be taken for "end all".
-func (v *visit) input() (in input, ok bool) {
-	media, _, _ := mime.ParseMediaType(v.r.Header.Get("Content-Type"))
-	switch media {
-	case "application/json":
-		decoder := json.NewDecoder(v.r.Body)
-		decoder.DisallowUnknownFields()
-		if err := decoder.Decode(&in); err != nil {
-			return in, false
-		}
-	case "application/x-www-form-urlencoded":
-		text, err := io.ReadAll(v.r.Body) // bounded, as every body that is sent to us
-		if err != nil {
-			return in, false
-		}
-		form, err := url.ParseQuery(string(text))
-		if err != nil {
-			return in, false
-		}
-		for name := range form {
-			if name != "reason" && name != "session" && name != "confirm" {
-				return in, false
-			}
-		}
-		in = input{form.Get("reason"), auth.SessionID(form.Get("session")), form.Get("confirm") == "yes"}
-	default:
-		if v.r.ContentLength != 0 {
-			return in, false
-		}
-	}
-	in.Reason = cut(in.Reason)
-	return in, true
-}
-
-// cut bounds an operator's words.
-func cut(s string) string {
-	s = strings.TrimSpace(s)
-	if len(s) > maxReason {
-		s = s[:maxReason]
-		for !utf8.ValidString(s) && s != "" {
-			s = s[:len(s)-1]
-		}
-	}
-	return s
 }

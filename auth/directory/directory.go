@@ -7,7 +7,6 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -208,6 +207,11 @@ func (h *Handler) problem(v *visit, p page.Problem) {
 	h.Pages.Render(v.w, v.r, v.client.RequestID, page.Error{Problem: p, To: page.ParseTarget(v.r.URL.RequestURI())})
 }
 
+// refuse says what is wrong with a request.
+func (h *Handler) refuse(v *visit, what unclear) {
+	h.Pages.Render(v.w, v.r, v.client.RequestID, page.Error{Problem: page.BadRequest, What: string(what)})
+}
+
 // fail tells a person what went wrong in fixed words and the log precisely.
 func (h *Handler) fail(v *visit, action string, err error) {
 	switch {
@@ -215,7 +219,11 @@ func (h *Handler) fail(v *visit, action string, err error) {
 		h.problem(v, page.NotFound)
 		return
 	case errors.Is(err, store.ErrCursor):
-		h.problem(v, page.BadRequest)
+		h.refuse(v, "It holds, for where the list goes on, what no list gave out.")
+		return
+	}
+	if what, ok := errors.AsType[unclear](err); ok {
+		h.refuse(v, what)
 		return
 	}
 	h.Log.ErrorContext(v.r.Context(), "directory failed",
@@ -228,13 +236,4 @@ func (h *Handler) fail(v *visit, action string, err error) {
 		}
 	}
 	h.problem(v, problem)
-}
-
-// query reads the address's query; one that cannot be read whole is empty.
-func (v *visit) query() url.Values {
-	q, err := url.ParseQuery(v.r.URL.RawQuery)
-	if err != nil {
-		return nil
-	}
-	return q
 }

@@ -29,7 +29,17 @@ var errShut = errors.New("the reader is not let in any more")
 // exportUsers is GET /_auth/users/export.csv and .json: all that a list's filters
 // select, streamed.
 func (h *Handler) exportUsers(v *visit) {
-	users := watched(h, v, h.Store.AllUsers(v.r.Context(), h.filter(v.query())))
+	q, err := v.query(exportFields()...)
+	if err != nil {
+		h.fail(v, "export users", err)
+		return
+	}
+	filter, err := h.filter(q)
+	if err != nil {
+		h.fail(v, "export users", err)
+		return
+	}
+	users := watched(h, v, h.Store.AllUsers(v.r.Context(), filter))
 	if v.path == "export.csv" {
 		h.download(v, "text/csv; charset=utf-8", "users.csv", func(w io.Writer) error { return WriteCSV(w, users) })
 		return
@@ -39,6 +49,10 @@ func (h *Handler) exportUsers(v *visit) {
 
 // exportUser is GET /_auth/users/ID/export.json: everything that is known about one.
 func (h *Handler) exportUser(v *visit, u auth.User) {
+	if _, err := v.query(); err != nil {
+		h.fail(v, "export a user", err)
+		return
+	}
 	ctx := v.r.Context()
 	h.download(v, "application/json", "user.json", func(w io.Writer) error {
 		b, err := json.Marshal(NewUserRow(u))

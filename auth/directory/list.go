@@ -3,6 +3,7 @@ package directory
 import (
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/loginwall/loginwall/auth"
@@ -16,17 +17,22 @@ const pageRows = 25
 // list is GET /_auth/users: who has signed in. Its query is q, words to search for;
 // show, "blocked" or "open"; domain; sort, "email" or "first"; after and limit.
 func (h *Handler) list(v *visit) {
-	q := v.query()
-	filter := h.filter(q)
-	filter.After, filter.Limit = store.Cursor(q.Get("after")), pageRows
-	if n, err := strconv.Atoi(q.Get("limit")); err == nil && n > 0 {
-		filter.Limit = n
+	q, err := v.query("q", "show", "domain", "sort", "after", "limit", "done")
+	if err != nil {
+		h.fail(v, "list users", err)
+		return
+	}
+	filter, err := h.filter(q)
+	if err != nil {
+		h.fail(v, "list users", err)
+		return
 	}
 	users, cursor, err := h.Store.Users(v.r.Context(), filter)
 	if err != nil {
 		h.fail(v, "list users", err)
 		return
 	}
+	notice := notices()[q.Get("done")]
 	rows := make([]UserRow, len(users))
 	people := make([]person, len(users))
 	for i, u := range users {
@@ -36,7 +42,7 @@ func (h *Handler) list(v *visit) {
 	h.show(v, "Users", "users", usersPage{
 		Search: q.Get("q"), Show: q.Get("show"), Domain: q.Get("domain"), Sort: q.Get("sort"),
 		People: people, First: filter.After == "", Next: next(q, "after", cursor), Start: with(q, "after", ""),
-		CSV: exported(q, "csv"), JSON: exported(q, "json"), Notice: notices()[v.query().Get("done")], Now: v.now,
+		CSV: exported(q, "csv"), JSON: exported(q, "json"), Notice: notice, Now: v.now,
 	}, struct {
 		Users []UserRow    `json:"users"`
 		Next  store.Cursor `json:"next"`
@@ -58,18 +64,25 @@ type usersPage struct {
 // Filtered says that the list is not everybody.
 func (p usersPage) Filtered() bool { return p.Search != "" || p.Show != "" || p.Domain != "" }
 
-func (h *Handler) filter(q url.Values) store.UserQuery {
-	filter := store.UserQuery{
-		Search: q.Get("q"), Domain: q.Get("domain"), Idle: h.Idle,
-		BlockedOnly: q.Get("show") == "blocked", OpenOnly: q.Get("show") == "open",
+func (h *Handler) filter(q url.Values) (filter store.UserQuery, err error) {
+	show, err := choice(q, "show", "open", "blocked")
+	if err != nil {
+		return filter, err
 	}
-	switch q.Get("sort") {
-	case "email":
-		filter.Order = store.ByEmail
-	case "first":
-		filter.Order = store.ByFirstSignIn
+	sort, err := choice(q, "sort", "email", "first")
+	if err != nil {
+		return filter, err
 	}
-	return filter
+	if len(strings.Fields(q.Get("q"))) > store.MostTerms {
+		return filter, unclear("It takes as q at most " + strconv.Itoa(store.MostTerms) + " words.")
+	}
+	filter = store.UserQuery{
+		Search: q.Get("q"), Domain: q.Get("domain"), Idle: h.Idle, After: store.Cursor(q.Get("after")),
+		BlockedOnly: show == "blocked", OpenOnly: show == "open",
+		Order: map[string]store.UserOrder{"email": store.ByEmail, "first": store.ByFirstSignIn}[sort], // ByLastSeen otherwise
+	}
+	filter.Limit, err = limit(q)
+	return filter, err
 }
 
 // with is the query q with one value changed, or without it where value is empty.
@@ -96,8 +109,17 @@ func next(q url.Values, name string, cursor store.Cursor) string {
 
 // exported is the address of the whole list as a file.
 func exported(q url.Values, format string) string {
-	return prefix + "/export." + format + with(q, "after", "")
+	selected := url.Values{}
+	for _, name := range exportFields() {
+		if q.Has(name) {
+			selected.Set(name, q.Get(name))
+		}
+	}
+	return prefix + "/export." + format + with(selected, "", "")
 }
+
+// exportFields choose who is in an export.
+func exportFields() []string { return []string{"q", "show", "domain"} }
 
 // A person is a user as the pages show one.
 type person struct {

@@ -18,7 +18,7 @@ func (h *Handler) own(v *visit) {
 	s := v.who.Session()
 	view := page.Account{
 		Session: s, Picture: h.portrait(&s.Identity), IdleEnds: h.Sessions.IdleEnds(s), Admin: h.isHere() && h.Policy.IsAdmin(v.who.Identity()), Now: v.now,
-		Notice: map[string]string{"end": "That session has ended.", "others": "You are signed out everywhere else."}[v.query().Get("done")],
+		Notice: map[string]string{"end": "That session has ended.", "others": "You are signed out everywhere else."}[v.r.URL.Query().Get("done")],
 	}
 	open, _, err := h.Store.Sessions(v.r.Context(), store.SessionQuery{User: s.Identity.UserID(), OpenOnly: true, Idle: h.Idle, Limit: personOpen})
 	if err != nil {
@@ -61,14 +61,20 @@ func (h *Handler) endOwn(v *visit, others bool) {
 		h.problem(v, page.CrossOrigin)
 		return
 	}
-	in, ok := v.input()
-	if !ok {
-		h.problem(v, page.BadRequest)
+	fields := []string{"session"}
+	if others {
+		fields = nil
+	}
+	in, err := v.input(fields...)
+	if err == nil && !others && in.Session == "" {
+		err = unclear("It holds no session.")
+	}
+	if err != nil {
+		h.fail(v, "end own sessions", err)
 		return
 	}
 	s := v.who.Session()
 	done := "end"
-	var err error
 	if others {
 		done = "others"
 		_, err = h.Store.EndOtherSessions(v.r.Context(), s.Identity.UserID(), s.ID, v.me())

@@ -18,7 +18,11 @@ const (
 // show is GET /_auth/users/ID: one person with the open sessions, all sign-ins and
 // all events. Its query is sessions and events, where each list goes on.
 func (h *Handler) user(v *visit, u auth.User) {
-	q := v.query()
+	q, err := v.query("sessions", "events", "done")
+	if err != nil {
+		h.fail(v, "show a user", err)
+		return
+	}
 	ctx := v.r.Context()
 	page, value := personPage{person: h.person(v, u), Notice: notices()[q.Get("done")], Now: v.now}, personValue{User: NewUserRow(u)}
 	open, _, err := h.Store.Sessions(ctx, store.SessionQuery{User: u.ID, OpenOnly: true, Idle: h.Idle, Limit: personOpen})

@@ -233,6 +233,8 @@ func (v SignedOut) answer(p *Pages, _ *http.Request) answer {
 // Error tells what went wrong. For MethodNotAllowed set the header Allow before.
 type Error struct {
 	Problem Problem
+	// What is wrong, in a sentence of ours, where it can be said more precisely.
+	What string
 	// To is where a retry, or a new login, leads.
 	To Target
 	// Email is who is signed in, where that helps to tell whose fault it is not.
@@ -245,6 +247,9 @@ func (v Error) answer(p *Pages, r *http.Request) answer {
 	w, known := p.words[v.Problem]
 	if !known {
 		v.Problem, w = Internal, p.words[Internal]
+	}
+	if v.What != "" {
+		w.title, w.text, w.hint = "This was not understood", v.What, ""
 	}
 	data := struct {
 		Icon, Title, Text, Hint, Email string

@@ -22,7 +22,8 @@ var ErrCursor = errors.New("not a cursor of this list")
 
 const (
 	defaultLimit = 50
-	mostLimit    = 1000
+	// MostLimit is the most that one page of a list holds.
+	MostLimit = 1000
 )
 
 // A UserQuery selects users. The zero value is everybody.
@@ -105,7 +106,7 @@ type EventQuery struct {
 // holds no lock between pages, however slow the reader is.
 func (s *Store) AllUsers(ctx context.Context, q UserQuery) iter.Seq2[auth.User, error] {
 	return walk(q.After, func(after Cursor) ([]auth.User, Cursor, error) {
-		q.Order, q.After, q.Limit = byArrival, after, mostLimit
+		q.Order, q.After, q.Limit = byArrival, after, MostLimit
 		return s.Users(ctx, q)
 	})
 }
@@ -233,7 +234,7 @@ func (s *Store) Sessions(ctx context.Context, q SessionQuery) ([]auth.SessionRec
 // AllSessions walks all that a query selects, After and Limit aside, the newest first.
 func (s *Store) AllSessions(ctx context.Context, q SessionQuery) iter.Seq2[auth.SessionRecord, error] {
 	return walk(q.After, func(after Cursor) ([]auth.SessionRecord, Cursor, error) {
-		q.After, q.Limit = after, mostLimit
+		q.After, q.Limit = after, MostLimit
 		return s.Sessions(ctx, q)
 	})
 }
@@ -292,7 +293,7 @@ func (s *Store) Events(ctx context.Context, q EventQuery) ([]auth.Event, Cursor,
 // AllEvents walks all that a query selects, After and Limit aside, the latest first.
 func (s *Store) AllEvents(ctx context.Context, q EventQuery) iter.Seq2[auth.Event, error] {
 	return walk(q.After, func(after Cursor) ([]auth.Event, Cursor, error) {
-		q.After, q.Limit = after, mostLimit
+		q.After, q.Limit = after, MostLimit
 		return s.Events(ctx, q)
 	})
 }
@@ -483,7 +484,7 @@ func pageSize(limit int) int {
 	if limit <= 0 {
 		limit = defaultLimit
 	}
-	return min(limit, mostLimit) + 1
+	return min(limit, MostLimit) + 1
 }
 
 func (w *where) String() string {

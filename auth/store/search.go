@@ -15,8 +15,8 @@ const (
 	// mostWords and longestWord bound what one user puts into the index.
 	mostWords   = 24
 	longestWord = 64
-	// mostTerms bounds the words of one search.
-	mostTerms = 8
+	// MostTerms bounds the words of one search; those behind are not looked for.
+	MostTerms = 8
 	// rare is up to how many users a search fetches all that match and sorts them.
 	// Beyond, so many match that a walk in the order of the list soon has a page full:
 	// not so soon in the order of addresses, where those that match stand together.
@@ -112,7 +112,7 @@ func (s *Store) matching(ctx context.Context, w *where, q UserQuery) (from strin
 	from = everybody
 	var terms []string
 	for term := range strings.FieldsSeq(fold(q.Search)) {
-		if len(terms) < mostTerms {
+		if len(terms) < MostTerms {
 			terms = append(terms, clip(term))
 		}
 	}

@@ -129,7 +129,7 @@ func TestChangesNeedAFreshSignIn(t *testing.T) {
 		if bob == nil {
 			t.Fatalf("no bob: %s", r.last.body)
 		}
-		return r.ask(t, http.MethodPost, "-xhr", "/_auth/users/"+string(bob[1])+"/"+what, "Origin:"+r.publicURL, "Content-Type:application/json", `{"reason":"x"}`).StatusCode
+		return r.ask(t, http.MethodPost, "-xhr", "/_auth/users/"+string(bob[1])+"/"+what, "Origin:"+r.publicURL, "Content-Type:application/json", map[bool]string{true: `{"reason":"x"}`, false: "{}"}[what == "block"]).StatusCode
 	}
 	changes := []string{"end", "block", "unblock", "delete"}
 	signInAgo(16 * time.Minute)
