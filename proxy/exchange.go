@@ -214,13 +214,30 @@ type answerBody struct {
 	x     *exchange
 	res   *http.Response
 	tells bool // the body itself, when it is about to wait
+	large bool // and of known length
 }
 
+// Read gives a large body to the client by itself, where it need not pass through p.
 func (b *answerBody) Read(p []byte) (int, error) {
+	if b.large && b.x.out.bytes.Load() > spliceAfter {
+		if done, err := b.splice(); done {
+			return 0, err
+		}
+	}
+	return b.read(p)
+}
+
+func (b *answerBody) read(p []byte) (int, error) {
 	if !b.tells {
 		b.x.out.BeforeWait() // as far as anybody can tell
 	}
 	n, err := b.ReadCloser.Read(p)
+	b.ended(err)
+	return n, err
+}
+
+// ended takes note of an error of the upstream's, and of the end.
+func (b *answerBody) ended(err error) {
 	switch {
 	case err == nil:
 	case errors.Is(err, io.EOF):
@@ -228,5 +245,4 @@ func (b *answerBody) Read(p []byte) (int, error) {
 	default:
 		b.x.upstreamBroke(err)
 	}
-	return n, err
 }

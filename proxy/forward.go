@@ -246,7 +246,7 @@ func modifyResponse(res *http.Response) error {
 		x.setStream(eventStream)
 	}
 	handOver(x.out.Header(), res.Header)
-	x.answer = answerBody{ReadCloser: res.Body, x: x, res: res}
+	x.answer = answerBody{ReadCloser: res.Body, x: x, res: res, large: res.ContentLength >= minSplice}
 	if body, ok := res.Body.(interface{ Tell(direct.Waiter) }); ok {
 		body.Tell(&x.out)
 		x.answer.tells = true

@@ -2,9 +2,11 @@ package proxy
 
 import (
 	"errors"
+	"io"
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -44,14 +46,23 @@ type guardedConn struct {
 	armed time.Time  // the deadline that stands because of the stall
 }
 
-func (c *guardedConn) Write(p []byte) (int, error) {
-	written, moved := 0, c.l.now()
+func (c *guardedConn) Write(p []byte) (written int, err error) {
+	err = c.guard(func() (int, error) {
+		n, err := c.Conn.Write(p[written:])
+		written += n
+		return n, err
+	})
+	return written, err
+}
+
+// guard calls step again where a deadline has cut it short, for as long as the
+// client takes something. step returns how much that was.
+func (c *guardedConn) guard(step func() (int, error)) error {
+	moved := c.l.now()
 	err := c.arm(moved, c.l.stall/2)
 	for err == nil {
 		var n int
-		n, err = c.Conn.Write(p[written:])
-		written += n
-		if !errors.Is(err, os.ErrDeadlineExceeded) {
+		if n, err = step(); err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 			break
 		}
 		now := c.l.now()
@@ -63,12 +74,27 @@ func (c *guardedConn) Write(p []byte) (int, error) {
 		}
 		err = c.arm(moved, c.l.stall)
 	}
-	return written, err
+	return err
+}
+
+// ReadFrom is what net/http calls to send what it need not see.
+func (c *guardedConn) ReadFrom(src io.Reader) (sent int64, err error) {
+	r, ok := src.(*rest)
+	socket, known := c.Conn.(syscall.Conn)
+	if ok && known {
+		if raw, err := socket.SyscallConn(); err == nil {
+			if sent, err = r.sendTo(c, raw); !errors.Is(err, errors.ErrUnsupported) {
+				return sent, err
+			}
+		}
+	}
+	n, err := io.Copy(struct{ io.Writer }{c}, src)
+	return sent + n, err
 }
 
 // arm sets the deadline of the stall, but never behind one that was set: by that
 // a live answer is cut. One that stands and leaves enough time is good enough, since
-// Write looks at the clock before it gives up; most writes take no time at all, and
+// guard looks at the clock before it gives up; most writes take no time at all, and
 // setting a deadline costs more than they do.
 func (c *guardedConn) arm(from time.Time, enough time.Duration) error {
 	c.mu.Lock()

@@ -302,6 +302,11 @@ func (a *answer) Read(p []byte) (n int, err error) {
 	case untilClose:
 		n, err = a.c.take(p)
 	}
+	return a.moved(n, err)
+}
+
+// moved notes why there is no more of the body, once there is not.
+func (a *answer) moved(n int, err error) (int, error) {
 	if err != nil {
 		if a.err = err; !errors.Is(err, io.EOF) {
 			a.err = a.why(err)

@@ -96,6 +96,11 @@ func differences() []difference {
 		{name: "byte by byte", play: slowly(head("Content-Length: 5\r\nA: b\r\n", "hello"))},
 		{name: "byte by byte, chunks", play: slowly(head(chunked+"Trailer: X-Sum\r\n", "5\r\nhello\r\n1;a=b\r\n \r\n0\r\nX-Sum: 1\r\n\r\n"))},
 		{name: "large", say: head(fmt.Sprintf("Content-Length: %d\r\n", len(large)), large)},
+		{name: "large, by unix socket", network: "unix", say: head(fmt.Sprintf("Content-Length: %d\r\n", len(large)), large)},
+		{name: "large, cut", play: thenClose(head(fmt.Sprintf("Content-Length: %d\r\n", len(large)), large[1:]))},
+		{name: "large, with a byte too much", say: head(fmt.Sprintf("Content-Length: %d\r\n", len(large)), large+"x"), racy: "it may come late"},
+		{name: "large, then no more", play: thenClose(head(fmt.Sprintf("Content-Length: %d\r\n", len(large)), large)), racy: "the end may come late"},
+		{name: "large, and the last", say: head(fmt.Sprintf("Content-Length: %d\r\nConnection: close\r\n", len(large)), large)},
 		{name: "large, in one chunk", say: head(chunked, fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(large), large))},
 		{name: "large, until it closes", play: thenClose(head("", large))},
 		{name: "chunks", say: head(chunked, "5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n")},
@@ -387,13 +392,17 @@ func TestDifferences(t *testing.T) {
 				Seen        []string
 				Reused      string
 			}
-			var sides [2]side
+			var sides [3]side // the last has bodies spliced where they can be
 			for i := range sides {
 				up := newUpstream(t, max(d.network, "tcp"), d.script)
 				standard, ours := carriers(up.dial, nil)
 				rt := carrier(standard)
-				if i == 1 {
+				read := io.ReadAll
+				if i > 0 {
 					rt = ours
+				}
+				if i == 2 {
+					read = splicing(t)
 				}
 				ctx := t.Context()
 				if d.timeout > 0 {
@@ -406,8 +415,8 @@ func TestDifferences(t *testing.T) {
 					d.prepare(req)
 				}
 				s := &sides[i]
-				s.First = carry(rt, req)
-				if i == 1 {
+				s.First = carryAnd(read, rt, req)
+				if i > 0 {
 					settle(t, ours)
 				}
 				s.Next = carry(rt, get(t.Context(), "GET", "/second", nil))
@@ -417,7 +426,7 @@ func TestDifferences(t *testing.T) {
 				s.Seen = slices.Clone(up.seen)
 				up.mu.Unlock()
 				rt.CloseIdleConnections()
-				if i == 1 {
+				if i > 0 {
 					settle(t, ours)
 					if open, idle, waiting := ours.Stats(); open+idle+waiting != 0 {
 						t.Errorf("%d open, %d idle, %d waiting at the end", open, idle, waiting)
@@ -425,6 +434,9 @@ func TestDifferences(t *testing.T) {
 				}
 			}
 			standard, ours := sides[0], sides[1]
+			if diff := cmp.Diff(ours, sides[2]); diff != "" && d.racy == "" {
+				t.Errorf("spliced it is something else (-read +spliced):\n%.2000s", diff)
+			}
 			if ours.Next.Body != "second" || ours.Next.Code != 200 {
 				t.Errorf("what came next got %+v", ours.Next)
 			}

@@ -59,6 +59,14 @@
 // it was sent; or if no byte came back, it has no body, and its method is safe (RFC
 // 9110, section 9.2.2).
 //
+// # Large bodies
+//
+// Half of what a large answer costs a proxy is copying it to user space and back. On
+// Linux a body whose length is known can be moved from socket to socket by splice(2)
+// instead, through a pipe, once what was read ahead of it is gone; where it ends, and
+// whether the connection goes on, is known as before. A pipe serves one body: nothing
+// that one answer leaves in it can ever be another's.
+//
 // # Limits
 //
 // Heads, trailers, extensions of chunks and informational answers are bounded, and

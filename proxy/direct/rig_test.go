@@ -213,7 +213,10 @@ var (
 )
 
 // carry sends a request and reads all of the answer.
-func carry(rt http.RoundTripper, req *http.Request) outcome {
+func carry(rt http.RoundTripper, req *http.Request) outcome { return carryAnd(io.ReadAll, rt, req) }
+
+// carryAnd reads the body in another way.
+func carryAnd(readAll func(io.Reader) ([]byte, error), rt http.RoundTripper, req *http.Request) outcome {
 	var o outcome
 	var mu sync.Mutex // net/http may call the hook when it has returned
 	req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
@@ -237,9 +240,68 @@ func carry(rt http.RoundTripper, req *http.Request) outcome {
 	// net/http takes the field away where it says close, and with it what else it
 	// says; a proxy has to know.
 	delete(o.Header, "Connection")
-	body, err := io.ReadAll(res.Body)
+	body, err := readAll(res.Body)
 	o.Body, o.BodyErr, o.Trailer = string(body), kind(err), maps.Clone(res.Trailer)
 	return o
+}
+
+// splicing has as much of a body as it can go through pipes, to a connection.
+func splicing(t testing.TB) func(io.Reader) ([]byte, error) {
+	return func(body io.Reader) (all []byte, err error) {
+		spliced, ok := body.(interface{ Splice() *direct.Pipe })
+		if !ok {
+			return io.ReadAll(body)
+		}
+		for buf := make([]byte, 1<<10); err == nil; {
+			p := spliced.Splice()
+			if p == nil {
+				var n int
+				n, err = body.Read(buf)
+				all = append(all, buf[:n]...)
+				continue
+			}
+			to, from := socketPair(t)
+			raw, failed := to.SyscallConn()
+			must(t, failed)
+			came := make(chan []byte)
+			go func() {
+				b, _ := io.ReadAll(from)
+				came <- b
+			}()
+			sent, moved := 0, 0
+			for err == nil {
+				var n int
+				n, err = p.Fill()
+				sent += n
+				if m, failed := p.Empty(raw, func() { moved++ }); failed != nil || m != n {
+					t.Errorf("%d of %d bytes left the pipe: %v", m, n, failed)
+				}
+			}
+			p.Close()
+			to.Close()
+			all = append(all, <-came...)
+			if sent > 0 && moved == 0 {
+				t.Error("nobody heard that something moved")
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			err = nil
+		}
+		return all, err
+	}
+}
+
+func socketPair(t testing.TB) (a, b *net.TCPConn) {
+	t.Helper()
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	must(t, err)
+	defer l.Close()
+	a, err = net.DialTCP("tcp", nil, l.Addr().(*net.TCPAddr))
+	must(t, err)
+	b, err = l.AcceptTCP()
+	must(t, err)
+	t.Cleanup(func() { a.Close(); b.Close() })
+	return a, b
 }
 
 func must(t testing.TB, err error) {

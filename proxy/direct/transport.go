@@ -61,6 +61,7 @@ type Transport struct {
 	pool    pool
 	// heads and bodies lend space for what is sent.
 	heads, bodies sync.Pool
+	pipes         pipes
 }
 
 // New makes a Transport of a Config whose fields are all set; it connects to
