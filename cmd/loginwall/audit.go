@@ -18,7 +18,7 @@ func (w *wall) recorded(ctx context.Context, e auth.Event) {
 	switch {
 	case log.Audit == config.AuditOff:
 	case log.Audit == config.AuditStderr:
-		observe.LogAudit(w.queue, textLog(log.Format, w.program.stderr), auditEvent(ctx, &e))
+		observe.LogAudit(w.queue, textLog(log.Format, w.program.log), auditEvent(ctx, &e))
 	default:
 		observe.LogAudit(w.audit, false, auditEvent(ctx, &e))
 	}

@@ -380,5 +380,5 @@ func (w *wall) accessLog(cfg *config.Config) *observe.AccessLog {
 	if !cfg.Log.Access {
 		return nil
 	}
-	return observe.NewAccessLog(w.queue, textLog(cfg.Log.Format, w.program.stderr))
+	return observe.NewAccessLog(w.queue, textLog(cfg.Log.Format, w.program.log))
 }

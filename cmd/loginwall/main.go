@@ -32,7 +32,7 @@ func realMain() int {
 	// Some libraries print on their own, and net/http prints what an upstream sent
 	// unasked: bytes of anybody's, on a line that is none of our log.
 	log.SetOutput(io.Discard) //nolint:forbidigo // to be rid of it
-	p := &program{stdout: os.Stdout, stderr: os.Stderr, env: os.LookupEnv, now: time.Now}
+	p := newProgram(time.Now)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// From the first signal on, the next one has its usual effect: end now.
@@ -43,9 +43,15 @@ func realMain() int {
 // A program is loginwall with its surroundings, so that tests can run it whole.
 type program struct {
 	stdout, stderr io.Writer
-	env            func(name string) (string, bool)
-	config         string // the file's path, as given
-	now            func() time.Time
+	// log is where a wall that serves writes its log.
+	log    io.Writer
+	env    func(name string) (string, bool)
+	config string // the file's path, as given
+	now    func() time.Time
+}
+
+func newProgram(now func() time.Time) *program {
+	return &program{stdout: &plain{to: os.Stdout}, stderr: &plain{to: os.Stderr}, log: os.Stderr, env: os.LookupEnv, now: now}
 }
 
 // errSilent ends a command that has said on its own what was wrong.

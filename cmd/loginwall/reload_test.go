@@ -19,7 +19,7 @@ func TestReloadsLeaveNothingRunning(t *testing.T) {
 	r := newRig(t)
 	text := basics + "directory: {public_url: 'http://users.localhost:1'}\n"
 	file := r.write(t, text)
-	p := &program{stderr: new(lockedBuffer), env: os.LookupEnv, now: time.Now}
+	p := &program{log: new(lockedBuffer), env: os.LookupEnv, now: time.Now}
 	cfg, _, err := config.Load(file, p.env)
 	check(t, err)
 	w, err := p.newWall(t.Context(), cfg)

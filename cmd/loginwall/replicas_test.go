@@ -230,7 +230,7 @@ func (c *cluster) configure(t *testing.T, w *replica, app, keys string) {
 
 // ahead is a wall whose clock is off: another name of the test's binary.
 func ahead() {
-	p := &program{stdout: os.Stdout, stderr: os.Stderr, env: os.LookupEnv, now: func() time.Time { return time.Now().Add(clockOff) }}
+	p := newProgram(func() time.Time { return time.Now().Add(clockOff) })
 	os.Exit(p.run(context.Background(), os.Args[1:]))
 }
 

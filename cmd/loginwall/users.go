@@ -115,7 +115,7 @@ func (p *program) userTable(users iter.Seq2[auth.User, error]) error {
 	return table.Flush()
 }
 
-// printable keeps what a stranger may have written from steering the terminal.
+// printable keeps what a stranger may have written within its cell of a table.
 func printable(s string) string {
 	quoted := strconv.QuoteToGraphic(s)
 	return quoted[1 : len(quoted)-1]

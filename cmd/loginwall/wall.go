@@ -68,10 +68,10 @@ func (p *program) newWall(ctx context.Context, cfg *config.Config) (_ *wall, err
 	}
 	w := &wall{program: p}
 	w.level.Set(cfg.Log.Level)
-	w.queue = observe.NewQueue(p.stderr, logQueue, func(lines int64) {
+	w.queue = observe.NewQueue(p.log, logQueue, func(lines int64) {
 		w.log.Warn("log lines were lost: nobody read them", slog.Int64("lines", lines))
 	})
-	w.log = newLogger(cfg.Log.Format, p.stderr, w.queue, &w.level)
+	w.log = newLogger(cfg.Log.Format, p.log, w.queue, &w.level)
 	w.audit = observe.NewQueue(auditFile{w}, logQueue, nil)
 	w.background, w.stop = context.WithCancel(context.Background())
 	defer func() {
@@ -205,6 +205,7 @@ func newLogger(format config.LogFormat, terminal, to io.Writer, level slog.Level
 		}
 		return a
 	}}
+	to = &plain{to: to} // JSON has fewer characters escaped than terminals need
 	if textLog(format, terminal) {
 		return slog.New(slog.NewTextHandler(to, options))
 	}
