@@ -51,7 +51,19 @@ func (c *ownCertificate) tlsConfig() *tls.Config {
 }
 
 // missing tells that no CA has given one yet.
-func (c *ownCertificate) missing() bool { return c.acme != nil && !c.acme.issued.Load() }
+func (c *ownCertificate) missing() bool { return c.acme != nil && c.acme.current.Load() == nil }
+
+// until is when the certificate expires, the zero time while it is missing.
+func (c *ownCertificate) until() time.Time {
+	cert := c.file.Load()
+	if c.acme != nil {
+		cert = c.acme.current.Load()
+	}
+	if cert == nil {
+		return time.Time{}
+	}
+	return cert.Leaf.NotAfter
+}
 
 // How long an acmeClient waits: after an order that failed, doubled each time, and
 // longer where the CA was reached, since CAs count what fails; between two looks at
@@ -79,7 +91,8 @@ type acmeClient struct {
 	// manager is another one after an order that failed, which the one before would
 	// remember. What it proves is in the cache, too.
 	manager atomic.Pointer[autocert.Manager]
-	issued  atomic.Bool
+	// current is the one that was seen last; nil until there is one.
+	current atomic.Pointer[tls.Certificate]
 }
 
 // newACMEClient makes the folder of the certificate, in which nobody else may read.
@@ -148,7 +161,7 @@ func (a *acmeClient) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, 
 			return nil, err
 		}
 		return m.GetCertificate(hello)
-	case a.issued.Load():
+	case a.current.Load() != nil:
 		return m.GetCertificate(a.hello())
 	}
 	return nil, errNoCertificate
@@ -168,7 +181,6 @@ func (a *acmeClient) run(ctx context.Context) {
 	for {
 		cert, err := a.order(ctx)
 		if err == nil {
-			a.issued.Store(true)
 			a.watch(ctx, cert)
 			return
 		}
@@ -210,6 +222,7 @@ func (a *acmeClient) order(ctx context.Context) (cert *tls.Certificate, err erro
 // there should be.
 func (a *acmeClient) watch(ctx context.Context, cert *tls.Certificate) {
 	for {
+		a.current.Store(cert)
 		leaf := cert.Leaf
 		a.log.InfoContext(ctx, "certificate", slog.String("host", a.host), slog.Time("until", leaf.NotAfter), slog.String("serial", leaf.SerialNumber.Text(16)))
 		for same := true; same; same = cert.Leaf.SerialNumber.Cmp(leaf.SerialNumber) == 0 {

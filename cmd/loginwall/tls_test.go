@@ -54,7 +54,7 @@ func (a *authority) issue(t *testing.T, folder string, serial int64) {
 	check(t, err)
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(serial), DNSNames: []string{"app.test"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Duration(serial) * time.Hour),
 	}
 	cert, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
 	check(t, err)
@@ -170,8 +170,13 @@ func TestANewCertificateEndsNoConnection(t *testing.T) {
 		conn, err := tls.Dial("tcp", r.address, &tls.Config{RootCAs: a.roots, ServerName: "app.test"})
 		check(t, err)
 		defer conn.Close()
-		return conn.ConnectionState().PeerCertificates[0].SerialNumber.Int64()
+		leaf := conn.ConnectionState().PeerCertificates[0]
+		if got, want := metric(r.metrics(t), "loginwall_certificate_not_after_timestamp_seconds"), float64(leaf.NotAfter.Unix()); got != want {
+			t.Errorf("the metric says %.0f, the certificate %.0f", got, want)
+		}
+		return leaf.SerialNumber.Int64()
 	}
+	newcomer()
 
 	a.issue(t, r.folder, 3) // found without a signal
 	poll(t, "nobody gets the new certificate", func() bool { return newcomer() == 3 })

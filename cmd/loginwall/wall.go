@@ -81,11 +81,15 @@ func (p *program) newWall(ctx context.Context, cfg *config.Config) (_ *wall, err
 	}()
 
 	w.revoked = session.NewRevocations(p.now)
-	w.metrics = observe.NewMetrics(observe.MetricsConfig{
+	metrics := observe.MetricsConfig{
 		Version: version(), FeedAge: w.revoked.Age, DroppedLines: w.queue.Dropped, DroppedEvents: w.audit.Dropped,
 		Connections: func() [3]int { return w.site.Load().upstreams.Connections() },
 		ClockOffset: func() time.Duration { return w.site.Load().provider.ClockOffset() },
-	})
+	}
+	if cfg.TLS != nil {
+		metrics.CertificateUntil = w.certificate.until
+	}
+	w.metrics = observe.NewMetrics(metrics)
 	if w.tracer, err = observe.NewTracer(ctx, p.env, version(), w.log, p.now); err != nil {
 		return nil, err
 	}

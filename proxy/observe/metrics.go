@@ -29,6 +29,9 @@ type MetricsConfig struct {
 	Connections func() [3]int
 	// ClockOffset is the provider's clock minus ours.
 	ClockOffset func() time.Duration
+	// CertificateUntil is when the first of the wall's own certificates expires, the
+	// zero time while one is missing; nil where TLS ends in front of the wall.
+	CertificateUntil func() time.Time
 }
 
 // Metrics are counted in a registry of their own and served by Ops. All methods
@@ -106,6 +109,11 @@ func NewMetrics(c MetricsConfig) *Metrics {
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.gaugeFunc("revocation_feed_age_seconds", "Age of the last known revocations.", c.FeedAge)
 	m.gaugeFunc("provider_clock_offset_seconds", "The provider's clock minus ours, as its last answer told.", c.ClockOffset)
+	if c.CertificateUntil != nil {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: namespace, Name: "certificate_not_after_timestamp_seconds", Help: "With tls: when the first of the wall's own certificates expires; 0 while one is missing.",
+		}, func() float64 { return timestamp(c.CertificateUntil()) }))
+	}
 	if c.Connections != nil {
 		for i, state := range []string{"open", "idle", "waiting"} {
 			m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -197,7 +205,14 @@ func (m *Metrics) Reloaded(ok bool, at time.Time) {
 		return
 	}
 	m.reload.success.Set(1)
-	m.reload.at.Set(float64(at.UnixMilli()) / 1000)
+	m.reload.at.Set(timestamp(at))
+}
+
+func timestamp(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
 }
 
 func result(err error) string {

@@ -241,6 +241,8 @@ func touched() *observe.Metrics {
 		DroppedEvents: func() int64 { return 8 },
 		Connections:   func() [3]int { return [3]int{3, 2, 1} },
 		ClockOffset:   func() time.Duration { return -2 * time.Second },
+
+		CertificateUntil: func() time.Time { return time.Unix(1900000000, 0) },
 	})
 	m.Request(observe.Proxied, "GET", 200, 3*time.Millisecond, false)
 	m.Request(observe.Proxied, "GET", 200, time.Hour, true)
