@@ -63,9 +63,12 @@ func (d *decoder) checkACME(c *Config) {
 	if d.has("tls.cert_file") || d.has("tls.key_file") {
 		d.problem("tls.acme", "stands beside a certificate of your own", "keep one of the two")
 	}
-	if u := c.PublicURL; u != nil {
+	for _, u := range []*url.URL{c.PublicURL, c.Directory.PublicURL} {
+		if u == nil {
+			continue
+		}
 		if _, err := netip.ParseAddr(u.Hostname()); err == nil || !strings.Contains(u.Hostname(), ".") {
-			d.problem("tls.acme", "no CA gives a certificate for "+u.Hostname(), "public_url needs a name that the CA can look up")
+			d.problem("tls.acme", "no CA gives a certificate for "+u.Hostname(), "write a name that the CA can look up")
 		}
 	}
 	if a.CAFile != "" {

@@ -244,9 +244,6 @@ func (d *decoder) checkDirectory(c *Config) {
 	if len(c.Admins) == 0 && !d.failed("admins") {
 		d.warn(key, "nobody may see what is there, since admins names nobody", "")
 	}
-	if c.TLS != nil && c.TLS.ACME != nil {
-		d.problem(key, "tls.acme gets a certificate for the host of public_url alone", "give cert_file and key_file with both names, or end TLS in front of the wall")
-	}
 	switch {
 	case public == nil:
 	case own.Scheme != public.Scheme:

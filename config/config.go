@@ -266,8 +266,8 @@ type TLS struct {
 }
 
 // ACME is a CA that gives certificates by RFC 8555. To name one is to agree to its
-// terms. It must reach the wall by the host of public_url, on port 443, or on port
-// 80 where redirect_listen is.
+// terms. It must reach the wall by the host of public_url, and by that of the
+// directory if it has its own, on port 443, or on port 80 where redirect_listen is.
 type ACME struct {
 	// Whom the CA writes to if something is wrong with the certificate.
 	Email string `yaml:"email" kind:"email" example:"admin@example.com"`
@@ -292,8 +292,8 @@ type Directory struct {
 	// script of the app can act as the admin who has it open: the app shares
 	// public_url with it otherwise. Send this host to the wall as well, and register
 	// its redirect URI (this URL with /_auth/callback behind it) for the same client.
-	// Admins sign in there anew, and nothing else is served. Not with tls.acme, whose
-	// certificate is for one host.
+	// Admins sign in there anew, and nothing else is served. With tls.acme, a host that
+	// a reload brings gets its certificate after a restart.
 	PublicURL *url.URL `yaml:"public_url" example:"https://users.example.com"`
 
 	// The pictures of people on the wall's own pages: none, which shows initials, or

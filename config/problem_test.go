@@ -80,15 +80,15 @@ func TestProblems(t *testing.T) {
 		{"redirects", smallestFile + "tls: {acme: {}, redirect_listen: ':8080'}\n", `
 8: tls.redirect_listen: is the same address as listen (browsers look on port 80: write :80)`},
 		{"ACME without a name", strings.Replace(smallestFile, "tool.example.com", "192.0.2.1", 1) + "tls: {acme: {}}\n", `
-8: tls.acme: no CA gives a certificate for 192.0.2.1 (public_url needs a name that the CA can look up)`},
+8: tls.acme: no CA gives a certificate for 192.0.2.1 (write a name that the CA can look up)`},
 		{"the directory on the app's origin", smallestFile + "admins: [a@example.com]\ndirectory: {public_url: 'https://Tool.example.com:443'}\n", `
 9: directory.public_url: is the origin of the app (give it another host, as in https://users.example.com)`},
 		{"the directory by another scheme", smallestFile + "directory: {public_url: 'http://localhost:8080'}\n", `
 8: directory.public_url: has another scheme than public_url (the same listener serves both: write https://localhost:8080)`},
 		{"the directory is more than an origin", smallestFile + "directory: {public_url: https://users.example.com/users}\n", `
 8: directory.public_url: "https://users.example.com/users" is more than scheme, host and port (write https://users.example.com)`},
-		{"the directory and ACME", smallestFile + "directory: {public_url: https://users.example.com}\ntls: {acme: {}}\n", `
-8: directory.public_url: tls.acme gets a certificate for the host of public_url alone (give cert_file and key_file with both names, or end TLS in front of the wall)`},
+		{"the directory and ACME", smallestFile + "directory: {public_url: https://users}\ntls: {acme: {}}\n", `
+9: tls.acme: no CA gives a certificate for users (write a name that the CA can look up)`},
 		{"the directory is the app", strings.Replace(smallestFile, "http://127.0.0.1:3000", "https://users.example.com", 1) + "directory: {public_url: https://users.example.com}\n", `
 2: upstream: is the wall itself, by directory.public_url (name the address of the app)`},
 		{"pictures of a kind", smallestFile + "directory: {pictures: all}\n", `

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -22,13 +23,14 @@ import (
 )
 
 // An ownCertificate is what browsers get where nothing in front of the wall ends
-// TLS. There is one, for the host of public_url: who asks for another name gets it
-// all the same, and finds out that it is not for that name.
+// TLS. Who asks for a name that is not ours gets the one for public_url all the same,
+// and finds out that it is not for that name.
 type ownCertificate struct {
 	// file stays when a reload takes it away: the listener goes on speaking TLS.
 	file atomic.Pointer[tls.Certificate]
-	// acme is nil where the file names a certificate.
-	acme *acmeClient
+	// acme are for the hosts of public_url and, where it has one, of the directory;
+	// none where the file names a certificate.
+	acme []*acmeClient
 }
 
 // tlsConfig is for browsers: TLS 1.3, and of TLS 1.2 what authenticates as it
@@ -45,24 +47,56 @@ func (c *ownCertificate) tlsConfig() *tls.Config {
 	}
 	if c.acme != nil {
 		tc.NextProtos = []string{"h2", "http/1.1", acme.ALPNProto}
-		tc.GetCertificate = c.acme.certificate
+		tc.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return cmp.Or(c.of(hello.Context(), hello.ServerName), c.acme[0]).certificate(hello)
+		}
 	}
 	return tc
 }
 
-// missing tells that no CA has given one yet.
-func (c *ownCertificate) missing() bool { return c.acme != nil && c.acme.current.Load() == nil }
+// of returns the client for a host, nil for another's.
+func (c *ownCertificate) of(ctx context.Context, host string) *acmeClient {
+	for _, a := range c.acme {
+		if a.isOurs(ctx, host) == nil {
+			return a
+		}
+	}
+	return nil
+}
 
-// until is when the certificate expires, the zero time while it is missing.
+// challenges answers the CA on the plain-http port, and leaves the rest to next.
+func (c *ownCertificate) challenges(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if own := c.of(r.Context(), r.Host); own != nil {
+			own.manager.Load().HTTPHandler(next).ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// missing tells that no CA has given the one for public_url yet.
+func (c *ownCertificate) missing() bool { return c.acme != nil && c.acme[0].current.Load() == nil }
+
+// until is when the first one expires, the zero time while one is missing.
 func (c *ownCertificate) until() time.Time {
-	cert := c.file.Load()
+	all := []*tls.Certificate{c.file.Load()}
 	if c.acme != nil {
-		cert = c.acme.current.Load()
+		all = nil
+		for _, a := range c.acme {
+			all = append(all, a.current.Load())
+		}
 	}
-	if cert == nil {
-		return time.Time{}
+	var first time.Time
+	for _, cert := range all {
+		if cert == nil {
+			return time.Time{}
+		}
+		if first.IsZero() || cert.Leaf.NotAfter.Before(first) {
+			first = cert.Leaf.NotAfter
+		}
 	}
-	return cert.Leaf.NotAfter
+	return first
 }
 
 // How long an acmeClient waits: after an order that failed, doubled each time, and
@@ -77,9 +111,9 @@ const (
 
 var errNoCertificate = errors.New("there is no certificate yet")
 
-// An acmeClient gets the wall's certificate from a CA by ACME (RFC 8555), proves
-// by TLS-ALPN-01 (RFC 8737) or HTTP-01 that the host is ours, and renews it. What
-// strangers ask for in a handshake makes it order nothing.
+// An acmeClient gets the certificate for one host from a CA by ACME (RFC 8555),
+// proves by TLS-ALPN-01 (RFC 8737) or HTTP-01 that the host is ours, and renews it.
+// What strangers ask for in a handshake makes it order nothing.
 type acmeClient struct {
 	host string
 	log  *slog.Logger
@@ -95,8 +129,8 @@ type acmeClient struct {
 	current atomic.Pointer[tls.Certificate]
 }
 
-// newACMEClient makes the folder of the certificate, in which nobody else may read.
-func newACMEClient(cfg *config.Config, log *slog.Logger, now func() time.Time) (*acmeClient, error) {
+// newACMEClients makes the folder of the certificates, in which nobody else may read.
+func newACMEClients(cfg *config.Config, log *slog.Logger, now func() time.Time) (all []*acmeClient, err error) {
 	c := cfg.TLS.ACME
 	if err := os.MkdirAll(c.CacheDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder of the certificate (tls.acme.cache_dir): %w", err)
@@ -109,11 +143,17 @@ func newACMEClient(cfg *config.Config, log *slog.Logger, now func() time.Time) (
 		return nil, fmt.Errorf("others can look into the folder of the certificate's key, %s (run: chmod 700 %[1]s)", c.CacheDir)
 	}
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: c.CAs, MinVersion: tls.VersionTLS12}}
-	a := &acmeClient{
-		host: cfg.PublicURL.Hostname(), log: log, now: now, file: c, ca: &http.Client{Transport: transport, Timeout: caTimeout}, http: cfg.TLS.RedirectListen != "",
+	for _, origin := range []*url.URL{cfg.PublicURL, cfg.Directory.PublicURL} {
+		if origin == nil || len(all) > 0 && all[0].host == origin.Hostname() {
+			continue
+		}
+		a := &acmeClient{
+			host: origin.Hostname(), log: log, now: now, file: c, ca: &http.Client{Transport: transport, Timeout: caTimeout}, http: cfg.TLS.RedirectListen != "",
+		}
+		a.manager.Store(a.newManager())
+		all = append(all, a)
 	}
-	a.manager.Store(a.newManager())
-	return a, nil
+	return all, nil
 }
 
 func (a *acmeClient) newManager() *autocert.Manager {
@@ -157,21 +197,11 @@ func (a *acmeClient) hello() *tls.ClientHelloInfo {
 func (a *acmeClient) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	switch m := a.manager.Load(); {
 	case slices.Equal(hello.SupportedProtos, []string{acme.ALPNProto}): // the CA
-		if err := a.isOurs(hello.Context(), hello.ServerName); err != nil {
-			return nil, err
-		}
 		return m.GetCertificate(hello)
 	case a.current.Load() != nil:
 		return m.GetCertificate(a.hello())
 	}
 	return nil, errNoCertificate
-}
-
-// challenges answers the CA on the plain-http port, and leaves the rest to next.
-func (a *acmeClient) challenges(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a.manager.Load().HTTPHandler(next).ServeHTTP(w, r)
-	})
 }
 
 // run orders the certificate unless it is in the cache, and says how it stands with

@@ -105,10 +105,26 @@ func (r *rig) given(t *testing.T, name string, protocols ...string) *x509.Certif
 	return conn.(*tls.Conn).ConnectionState().PeerCertificates[0]
 }
 
-const acmeLines = "tls: {acme: {email: admin@example.com, directory_url: '%s', ca_file: '%s'}, redirect_listen: '%s'}\nstore: sqlite:store.db\n"
+// certified tells whether each of the two hosts has a certificate.
+func (r *rig) certified(t *testing.T) func() bool {
+	return func() bool {
+		t.Helper()
+		if r.given(t, "app.test") == nil || r.given(t, "users.test") == nil {
+			return false
+		}
+		check(t, r.given(t, "users.test").VerifyHostname("users.test"))
+		if metric(r.metrics(t), "loginwall_certificate_not_after_timestamp_seconds") <= 0 {
+			t.Error("no metric says when they expire")
+		}
+		return true
+	}
+}
 
-// The wall gets a certificate by itself: it starts without the CA and says so, keeps
-// the certificate over a restart, renews it, and is no use for other names.
+const acmeLines = "tls: {acme: {email: admin@example.com, directory_url: '%s', ca_file: '%s'}, redirect_listen: '%s'}\nstore: sqlite:store.db\ndirectory: {public_url: 'https://users.test'}\n"
+
+// The wall gets its certificates by itself, one for the app and one for the directory:
+// it starts without the CA and says so, keeps them over a restart, renews them, and is
+// no use for other names.
 func TestACME(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -131,7 +147,7 @@ func TestACME(t *testing.T) {
 	}
 
 	ca.start(t)
-	poll(t, "there is no certificate", func() bool { return r.given(t, "app.test") != nil })
+	poll(t, "there is no certificate", r.certified(t))
 	first := r.given(t, "app.test")
 	check(t, first.VerifyHostname("app.test"))
 	for _, other := range []string{"evil.test", "www.app.test", ""} {
@@ -143,7 +159,7 @@ func TestACME(t *testing.T) {
 		t.Error("a proof is given when there is no order")
 	}
 	orders := strings.Count(ca.log.String(), "Issued certificate serial")
-	if orders > 2 { // the second is a renewal
+	if orders > 4 { // two are renewals
 		t.Errorf("the CA gave %d certificates", orders)
 	}
 
@@ -164,7 +180,7 @@ func TestACME(t *testing.T) {
 	// What is in the cache needs no CA.
 	check(t, os.WriteFile(file, []byte(strings.Replace(readFile(t, file), ca.directory, "https://127.0.0.1:1/dir", 1)), 0o600))
 	wall = start()
-	poll(t, "the certificate is not that of before", func() bool { return r.given(t, "app.test") != nil })
+	poll(t, "the certificates are not those of before", r.certified(t))
 	if strings.Contains(wall.log.String(), "no certificate") {
 		t.Error("the wall asked the CA")
 	}
@@ -182,7 +198,7 @@ func TestACMEByHTTP(t *testing.T) {
 	r.publicURL, r.scheme = "https://app.test", "https"
 	file := r.write(t, basics+fmt.Sprintf(acmeLines, ca.directory, ca.caFile, plain))
 	wall := startChild(t, exec.Command(wallBinary(), "serve", "--config", file)) //nolint:gosec // a test's own
-	poll(t, "there is no certificate", func() bool { return r.given(t, "app.test") != nil })
+	poll(t, "there is no certificate", r.certified(t))
 	for _, row := range [][2]string{{"app.test", "x"}, {"evil.test", "x"}, {"app.test", "../../store.db"}, {"app.test", "%2e%2e%2fapp.test"}, {"app.test", "app.test"}, {"app.test", "acme_account+key"}} {
 		response := r.askPlain(t, plain, http.MethodGet, row[0], "/.well-known/acme-challenge/"+row[1])
 		if response.StatusCode == http.StatusOK {
@@ -198,13 +214,15 @@ func TestChallengesDoNotTellTheFolder(t *testing.T) {
 	folder := t.TempDir()
 	check(t, os.Chmod(folder, 0o700)) //nolint:gosec // a folder
 	public := &url.URL{Scheme: "https", Host: "app.test"}
-	client, err := newACMEClient(&config.Config{PublicURL: public, TLS: &config.TLS{RedirectListen: ":80", ACME: &config.ACME{CacheDir: folder}}}, slog.New(slog.DiscardHandler), time.Now)
+	var own ownCertificate
+	var err error
+	own.acme, err = newACMEClients(&config.Config{PublicURL: public, TLS: &config.TLS{RedirectListen: ":80", ACME: &config.ACME{CacheDir: folder}}}, slog.New(slog.DiscardHandler), time.Now)
 	check(t, err)
 	check(t, os.Mkdir(filepath.Join(folder, "folder+http-01"), 0o700))
 	check(t, os.WriteFile(filepath.Join(folder, "token+http-01"), []byte("proof"), 0o600))
 	for token, want := range map[string]int{"token": 200, "other": 404, "folder": 404, "%00": 404, strings.Repeat("x", 300): 404} {
 		w := httptest.NewRecorder()
-		client.challenges(http.NotFoundHandler()).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://app.test/.well-known/acme-challenge/"+token, nil))
+		own.challenges(http.NotFoundHandler()).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://app.test/.well-known/acme-challenge/"+token, nil))
 		if w.Code != want || strings.Contains(w.Body.String(), folder) {
 			t.Errorf("%.9s: %d, %s", token, w.Code, w.Body)
 		}

@@ -54,7 +54,7 @@ func (p *program) serve(ctx context.Context, cfg *config.Config, warnings []conf
 	serve := main.Serve
 	if cfg.TLS != nil {
 		if cfg.TLS.ACME != nil {
-			if w.certificate.acme, err = newACMEClient(cfg, w.log, p.now); err != nil {
+			if w.certificate.acme, err = newACMEClients(cfg, w.log, p.now); err != nil {
 				closeAll(listeners)
 				return err
 			}
@@ -78,8 +78,8 @@ func (p *program) serve(ctx context.Context, cfg *config.Config, warnings []conf
 		servers = append(servers, server)
 		go func() { failed <- server.Serve(proxy.GuardWrites(l, cfg.Timeouts.Stall, p.now)) }()
 	}
-	if w.certificate.acme != nil {
-		w.run(w.certificate.acme.run) // the CA looks at the listeners
+	for _, client := range w.certificate.acme {
+		w.run(client.run) // the CA looks at the listeners
 	}
 	w.log.InfoContext(ctx, "serving", slog.String("public_url", cfg.PublicURL.String()), slog.String("listen", addresses(listeners)),
 		slog.String("upstream", cfg.Upstream.String()), slog.String("redirect_uri", redirectURI(cfg)), slog.String("version", version()))
@@ -130,7 +130,7 @@ func (w *wall) besides(cfg *config.Config) map[string]beside {
 	if cfg.TLS != nil && cfg.TLS.RedirectListen != "" {
 		to := beside{cfg.TLS.RedirectListen, http.HandlerFunc(w.redirect)}
 		if w.certificate.acme != nil {
-			to.handler = w.certificate.acme.challenges(to.handler)
+			to.handler = w.certificate.challenges(to.handler)
 		}
 		all["tls.redirect_listen"] = to
 	}
