@@ -129,7 +129,7 @@ func mutants() []mutant {
 		{"CSR-174", "no nosniff", "auth/page/page.go", `"nosniff"`, `""`, "./auth/page/", "TestHeaders"},
 		{"LOG-236", "queries are logged", "proxy/handler.go", "x.record.Path = x.target.path\n", "x.record.Path = x.r.URL.RequestURI()\n", whole, callbacks},
 		{"RED-058", "the redirect to https believes any host", "cmd/loginwall/redirect.go", "case !strings.EqualFold(host, public.Hostname()):", "case false:", whole, "TestRedirect$"},
-		{"-", "strangers choose whose certificate is asked for", "cmd/loginwall/certificate.go", "case a.issued.Load():\n\t\treturn m.GetCertificate(a.hello())", "case a.issued.Load():\n\t\treturn m.GetCertificate(hello)", whole, "TestACME$"},
+		{"-", "strangers choose whose certificate is asked for", "cmd/loginwall/certificate.go", "case a.current.Load() != nil:\n\t\treturn m.GetCertificate(a.hello())", "case a.current.Load() != nil:\n\t\treturn m.GetCertificate(hello)", whole, "TestACME$"},
 
 		// The connections to the app.
 		{"SMG-056", "a connection is not looked at before it is used again", "proxy/direct/conn.go", "return c.raw.Control(c.look) == nil && c.silent", "return true", direct, "TestIdleConnections|TestSMG056"},
