@@ -236,9 +236,12 @@ func endWith(ctx context.Context, dir string) (_ context.Context, stop func()) {
 			cancel()
 		case <-ctx.Done():
 		}
-		<-signals
-		os.RemoveAll(dir)
-		os.Exit(exitFailed)
+		for s := range signals {
+			if s != syscall.SIGPIPE { // which every further line brings
+				os.RemoveAll(dir)
+				os.Exit(exitFailed)
+			}
+		}
 	}()
 	return ctx, cancel
 }

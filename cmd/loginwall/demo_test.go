@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -127,12 +128,15 @@ func TestDemoEnds(t *testing.T) {
 		d.ends(exitOK)
 	})
 	t.Run("with who reads it", func(t *testing.T) {
-		temp := t.TempDir()
-		script := exec.Command("sh", "-c", `"$0" demo --listen localhost:0 2>&1 | head -n 3`, "loginwall")
+		temp, code := t.TempDir(), filepath.Join(t.TempDir(), "code")
+		script := exec.Command("sh", "-c", `("$0" demo --listen localhost:0 2>&1; echo $? >"$1") | head -n 3`, "loginwall", code)
 		script.Env = append(os.Environ(), "TMPDIR="+temp)
 		out, err := script.CombinedOutput()
 		if err != nil || !strings.Contains(string(out), "loginwall demo") {
 			t.Errorf("%v: %s", err, out)
+		}
+		if got := readFile(t, code); got != "0\n" { // it was closed in order
+			t.Errorf("exit code %s", got)
 		}
 		if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
 			t.Errorf("left %v behind (%v)", left, err)
