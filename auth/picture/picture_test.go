@@ -285,6 +285,7 @@ func TestNoPicture(t *testing.T) {
 		"packed":         {send(packed), "no JPEG, PNG or GIF"},
 		"bomb":           {send(bomb(30000, 30000)), "more than 1024 pixels"},
 		"wide bomb":      {send(bomb(1<<31-1, 1)), "more than 1024 pixels"},
+		"tall bomb":      {send(bomb(1, 1025)), "more than 1024 pixels"},
 		"gif bomb":       {send([]byte("GIF89a\xff\xff\xff\xff\x00\x00\x00")), "more than 1024 pixels"},
 		"endless work":   {send(scans()), "deadline"},
 		"half":           {send(whole[:len(whole)/2]), "decode"},

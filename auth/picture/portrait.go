@@ -65,7 +65,7 @@ func portrait(ctx context.Context, body []byte) ([]byte, error) {
 	if err := jpeg.Encode(&out, shrink(square, min(n, side)), &jpeg.Options{Quality: 85}); err != nil {
 		return nil, fmt.Errorf("encode it: %w", err)
 	}
-	return out.Bytes(), nil
+	return bytes.Clone(out.Bytes()), nil // what is kept is no longer than that
 }
 
 // timed ends with its context: decoders read as they work.

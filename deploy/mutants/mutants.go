@@ -11,6 +11,7 @@ func mutants() []mutant {
 		store       = "./auth/store/"
 		direct      = "./proxy/direct/"
 		observe     = "./proxy/observe/"
+		pictures    = "./auth/picture/"
 		idToken     = "auth/oidc/idtoken.go"
 		tokens      = "TestAttackTokens"
 		callbacks   = "TestAttackCallback"
@@ -84,6 +85,22 @@ func mutants() []mutant {
 		{"-", "what is not understood ends every session", "auth/directory/change.go", "if v.r.ContentLength != 0 {", "if false {", whole, "TestAttackDirectory"},
 		{"CSR-179", "the own page tells the ids of sessions", "auth/directory/own.go", "Handle: handle(o.ID)", "Handle: string(o.ID)", whole, "TestAttackDirectory"},
 		{"ADM-228", "an admin locks himself out unawares", "auth/directory/change.go", `case ask.Warning != "" && !in.Confirm:`, "case false:", whole, directory},
+
+		// The pictures.
+		{"-", "pictures from anywhere", "auth/picture/fetch.go", `return g.issuer != "" && at == g.issuer ||`, "return true || at == g.issuer ||", pictures, "TestAdmits"},
+		{"-", "pictures from where it looks like Google", "auth/picture/fetch.go", `googleusercontent\.com:443$`, `googleusercontent\.com`, pictures, "TestAdmits"},
+		{"-", "a picture's name leads inside", "auth/picture/fetch.go", "if err != nil || !public(to.Addr()) {", "if err != nil || !to.IsValid() {", pictures, "TestNamesThatLeadInside"},
+		{"-", "a picture leads on", "auth/picture/fetch.go", "return http.ErrUseLastResponse", "return nil", pictures, "TestNoPicture"},
+		{"-", "pictures without end", "auth/picture/fetch.go", "if len(body) > maxBytes {", "if false {", pictures, "TestNoPicture"},
+		{"-", "a picture's address is logged", "auth/picture/fetch.go", "err = named.Err //", "_ = named //", pictures, "TestNoPicture"},
+		{"-", "pictures of any size", "auth/picture/portrait.go", "if size.Width > maxSide || size.Height > maxSide {", "if size.Width > maxSide {", pictures, "TestNoPicture"},
+		{"-", "work without end on a picture", "auth/picture/portrait.go", "if err := t.ctx.Err(); err != nil {", "if err := t.ctx.Err(); false {", pictures, "TestNoPicture"},
+		{"-", "pictures wait for ever", "auth/picture/picture.go", "limited, cancel := context.WithTimeout(ctx, fetchTime)", "limited, cancel := context.WithCancel(ctx)", pictures, "TestNoPicture"},
+		{"-", "initials shine through a picture", "auth/picture/portrait.go", "image.White, image.Point{}, draw.Src)", "image.Black, image.Point{}, draw.Src)", pictures, "TestPicture"},
+		{"-", "what failed is tried at once", "auth/picture/picture.go", "return held{nil, g.config.Now().Add(forget)}, nil", "return held{}, nil", pictures, "TestNoPicture|TestHeld"},
+		{"-", "who leaves takes the picture along", "auth/picture/picture.go", "case ctx.Err() != nil:", "case false:", pictures, "TestGone"},
+		{"-", "any number of pictures at once", "auth/picture/picture.go", "maxFetches = 4", "maxFetches = 400", pictures, "TestAtOnce"},
+		{"-", "everybody sees every picture", "auth/directory/picture.go", "if !h.enter(v, true) {", "if !h.enter(v, false) {", whole, "TestPictures"},
 		{"-", "formulas for spreadsheets", "auth/directory/rows.go", `if begins && strings`, "if begins && false && strings", "./auth/directory/", "TestWriteCSV"},
 		{"-", "an export outlasts the admin", "auth/directory/export.go", "if failure != nil || d.Verdict() != policy.Allow {", "if failure != nil || d.Verdict() > policy.Allow {", whole, "TestExport"},
 
