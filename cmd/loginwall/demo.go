@@ -143,7 +143,10 @@ func (p *program) demo(ctx context.Context, listen ownAddress, upstream string) 
 		return fmt.Errorf("link this program: %w", err)
 	}
 	fmt.Fprintf(p.stderr, demoWelcome, publicURL, issuer, behind, dir)
-	return p.serve(ctx, cfg, nil)
+	if err := p.serve(ctx, cfg, nil); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil // it was ended before it had begun
 }
 
 // demoConfig is a configuration as anybody would write it, and a few rules to try.

@@ -6,7 +6,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -128,16 +127,27 @@ func TestDemoEnds(t *testing.T) {
 		d.ends(exitOK)
 	})
 	t.Run("with who reads it", func(t *testing.T) {
-		temp, code := t.TempDir(), filepath.Join(t.TempDir(), "code")
-		script := exec.Command("sh", "-c", `("$0" demo --listen localhost:0 2>&1; echo $? >"$1") | head -n 3`, "loginwall", code)
-		script.Env = append(os.Environ(), "TMPDIR="+temp)
-		out, err := script.CombinedOutput()
-		if err != nil || !strings.Contains(string(out), "loginwall demo") {
-			t.Errorf("%v: %s", err, out)
-		}
-		if got := readFile(t, code); got != "0\n" { // it was closed in order
-			t.Errorf("exit code %s", got)
-		}
+		temp := t.TempDir()
+		reader, writer, err := os.Pipe()
+		check(t, err)
+		process := exec.Command("loginwall", "demo", "--listen", "localhost:0")
+		process.Env, process.Stdout, process.Stderr = append(os.Environ(), "TMPDIR="+temp), writer, writer
+		check(t, process.Start())
+		writer.Close()
+		buffer := make([]byte, 1<<10)
+		n, err := reader.Read(buffer)
+		check(t, err)
+		reader.Close()
+		url := regexp.MustCompile(`http://localhost:\d+`).FindString(string(buffer[:n]))
+		ended := make(chan error, 1)
+		go func() { ended <- process.Wait() }()
+		poll(t, "the demo does not end", func() bool {
+			if response, err := http.Get(url); err == nil { // it finds out with the next line of its log
+				response.Body.Close()
+			}
+			return len(ended) > 0
+		})
+		check(t, <-ended) // it was closed in order
 		if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
 			t.Errorf("left %v behind (%v)", left, err)
 		}
