@@ -6,6 +6,9 @@ var (
 	SetsOurs     = setsOurs
 )
 
+// Relay copies what a WebSocket carries.
+var Relay = relay
+
 // Frames is what follows the frames of a WebSocket.
 type Frames = frames
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http/httputil"
 	"sync"
 	"time"
 )
@@ -16,6 +17,8 @@ const (
 	// lastWord is how long the client may take to read the close frame, and again to
 	// answer it.
 	lastWord = time.Second
+	// waitBuffer is what is kept for each way of a WebSocket while nothing comes.
+	waitBuffer = 2 << 10
 )
 
 // The opcode and the codes that the wall itself says (RFC 6455, sections 5.2 and
@@ -63,6 +66,43 @@ func (c *webSocketConn) Write(p []byte) (int, error) {
 	c.frames.follow(p[:n])
 	c.x.out.bytes.Add(int64(n))
 	return n, err
+}
+
+// ReadFrom and WriteTo are what the reverse proxy copies by.
+func (c *webSocketConn) ReadFrom(app io.Reader) (int64, error) {
+	return relay(c, app, c.x.up.proxy.BufferPool)
+}
+
+// WriteTo implements io.WriterTo.
+func (c *webSocketConn) WriteTo(app io.Writer) (int64, error) {
+	return relay(app, c.Conn, c.x.up.proxy.BufferPool)
+}
+
+// relay copies as io.Copy does, but borrows a large buffer only while there is enough
+// to fill it: there are many WebSockets, and most are silent most of the time.
+func relay(to io.Writer, from io.Reader, pool httputil.BufferPool) (total int64, err error) {
+	small := make([]byte, waitBuffer)
+	for buf := small; err == nil; {
+		var n int
+		if n, err = from.Read(buf); n > 0 {
+			written, failed := to.Write(buf[:n])
+			total += int64(written)
+			if failed != nil {
+				return total, failed
+			}
+		}
+		switch full, large := n == len(buf), len(buf) > waitBuffer; {
+		case full && !large:
+			buf = pool.Get()
+		case !full && large:
+			pool.Put(buf)
+			buf = small
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return total, err
 }
 
 // CloseWrite passes on that the app has said all.

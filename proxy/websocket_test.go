@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/loginwall/loginwall/auth"
 	"github.com/loginwall/loginwall/proxy"
@@ -294,6 +295,45 @@ func TestDOS198DrainIsForThoseThatBeginLaterToo(t *testing.T) {
 	defer cancel()
 	if r.live.Wait(ctx); r.live.Len() != 0 || ctx.Err() != nil {
 		t.Error("nobody waited for them")
+	}
+}
+
+// A reads is a connection on which these sizes come, and remembers into how much room
+// it was read.
+type reads struct {
+	sizes, rooms []int
+}
+
+func (r *reads) Read(p []byte) (int, error) {
+	r.rooms = append(r.rooms, len(p))
+	if len(r.sizes) == 0 {
+		return 0, io.EOF
+	}
+	n := min(len(p), r.sizes[0])
+	if r.sizes[0] -= n; r.sizes[0] == 0 {
+		r.sizes = r.sizes[1:]
+	}
+	return n, nil
+}
+
+// A lender counts what it has lent.
+type lender struct{ out int }
+
+func (l *lender) Get() []byte { l.out++; return make([]byte, 32<<10) }
+func (l *lender) Put([]byte)  { l.out-- }
+
+// Who waits for the next message waits with little, however large the last one was.
+func TestASilentWebSocketIsSmall(t *testing.T) {
+	const small, large = 2 << 10, 32 << 10
+	from, pool := &reads{sizes: []int{5, small - 1, small + 1, 100_000}}, &lender{}
+	var to bytes.Buffer
+	n, err := proxy.Relay(&to, from, pool)
+	if err != nil || n != int64(to.Len()) || n != 5+2*small+100_000 {
+		t.Errorf("%d bytes (%d arrived), %v", n, to.Len(), err)
+	}
+	want := []int{small, small, small, large, small, large, large, large, small}
+	if diff := cmp.Diff(want, from.rooms); diff != "" || pool.out != 0 {
+		t.Errorf("%d buffers are lent; read into %s", pool.out, diff)
 	}
 }
 
