@@ -83,14 +83,15 @@ func New(c Config) (*Pages, error) {
 	// 'self' alone would be that host.
 	p.policy = "default-src 'none'; style-src 'self' " + p.origin + "; img-src 'self' " + p.origin +
 		"; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+	fill := strings.NewReplacer("{app}", p.app, "{host}", p.host, "{provider}", p.provider).Replace
 	p.words = wordings()
 	for problem, w := range p.words {
-		w.title, w.text, w.hint = p.fill(w.title), p.fill(w.text), p.fill(w.hint)
+		w.title, w.text, w.hint = fill(w.title), fill(w.text), fill(w.hint)
 		p.words[problem] = w
 	}
 	p.denials = denials()
 	for reason, d := range p.denials {
-		p.denials[reason] = denial{p.fill(d.title), p.fill(d.text)}
+		p.denials[reason] = denial{fill(d.title), fill(d.text)}
 	}
 	err := checkName(c.AppName)
 	if err != nil {
@@ -125,11 +126,6 @@ func (p *Pages) Parse(fsys fs.FS, patterns ...string) (*template.Template, error
 func (p *Pages) Origin() string { return p.origin }
 
 func (p *Pages) body(name string) *template.Template { return p.all.Lookup(name) }
-
-// fill puts the names into a wording.
-func (p *Pages) fill(s string) string {
-	return strings.NewReplacer("{app}", p.app, "{host}", p.host, "{provider}", p.provider).Replace(s)
-}
 
 // Secure sets the headers that every answer of our own carries. Render, Redirect
 // and Plain call it; so must who writes an answer in another way, and may then

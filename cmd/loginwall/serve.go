@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -83,6 +84,9 @@ func (p *program) serve(ctx context.Context, cfg *config.Config, warnings []conf
 	}
 	w.log.InfoContext(ctx, "serving", slog.String("public_url", cfg.PublicURL.String()), slog.String("listen", addresses(listeners)),
 		slog.String("upstream", cfg.Upstream.String()), slog.String("redirect_uri", redirectURI(cfg)), slog.String("version", version()))
+
+	// What reading the file and the store has left behind is not needed again.
+	w.run(func(context.Context) { debug.FreeOSMemory() })
 
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
