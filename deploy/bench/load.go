@@ -234,22 +234,28 @@ func (b *bench) messages(_ context.Context, t *target, r *row) (figures, error) 
 	return figures{{"CPU per message and answer", "µs", micros(after-before) / n}, {"round trips per second", "/s", n / time.Since(start).Seconds()}}, nil
 }
 
-// footprint starts a target of its own, and looks how it grows with connections.
+// footprint starts targets of its own, and looks how they grow with connections.
 func (b *bench) footprint(ctx context.Context, k kind) (out figures, err error) {
-	const settle = 500 * time.Millisecond
 	for _, more := range []struct {
-		figure, path string
-		connections  []int
+		what, path  string
+		connections []int
 	}{
-		{"with %d idle keep-alive connections", "/1k", []int{0, 1000, 4000}},
-		{"with %d WebSockets", "/ws", []int{1000}},
+		{"idle keep-alive connections", "/1k", []int{1000, 4000}},
+		{"WebSockets", "/ws", []int{1000}},
 	} {
 		t, err := b.startSignedIn(ctx, k)
 		if err != nil {
 			return nil, err
 		}
 		defer t.stop()
-		open := 0
+		idle, own, err := t.settled()
+		if err != nil {
+			return nil, err
+		}
+		if out == nil {
+			out = figures{{"idle", "MiB", idle}, {"idle, without the program's file", "MiB", own}}
+		}
+		open, all := 0, 0.0
 		for _, n := range more.connections {
 			_, release, err := hold(t, more.path, n)
 			if err != nil {
@@ -257,21 +263,13 @@ func (b *bench) footprint(ctx context.Context, k kind) (out figures, err error) 
 			}
 			defer release()
 			open += n
-			time.Sleep(settle)
-			var sum, own float64
-			for _, p := range t.processes {
-				all, anonymous, err := p.memory()
-				if err != nil {
-					return nil, err
-				}
-				sum, own = sum+all, own+anonymous
+			if all, own, err = t.settled(); err != nil {
+				return nil, err
 			}
-			name := fmt.Sprintf(more.figure, open)
-			if open == 0 {
-				name = "idle"
-			}
-			out = append(out, figure{name, "MiB", sum}, figure{name + ", without the program's file", "MiB", own})
+			name := fmt.Sprintf("with %d %s", open, more.what)
+			out = append(out, figure{name, "MiB", all}, figure{name + ", without the program's file", "MiB", own})
 		}
+		out = append(out, figure{fmt.Sprintf("each of %d %s", open, more.what), "KiB", (all - idle) / float64(open) * 1024})
 	}
 	return out, nil
 }

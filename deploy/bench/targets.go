@@ -45,6 +45,20 @@ func (t *target) cpu() (sum time.Duration, err error) {
 	return sum, nil
 }
 
+// settled is the memory of all processes, as of process.memory, a moment after it last
+// changed.
+func (t *target) settled() (all, anonymous float64, err error) {
+	time.Sleep(500 * time.Millisecond)
+	for _, p := range t.processes {
+		one, own, err := p.memory()
+		if err != nil {
+			return 0, 0, err
+		}
+		all, anonymous = all+one, anonymous+own
+	}
+	return all, anonymous, nil
+}
+
 // A kind is a way to start a target, and a column of the table.
 type kind struct {
 	name  string
