@@ -13,7 +13,6 @@ import (
 	"image/gif"
 	"image/jpeg"
 	"image/png"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -509,21 +508,4 @@ func TestAtOnce(t *testing.T) {
 	if most.Load() != 4 {
 		t.Errorf("%d at once, want 4", most.Load())
 	}
-}
-
-// FuzzBytes: whatever a host sends, it is a small JPEG or nothing.
-func FuzzBytes(f *testing.F) {
-	for _, seed := range [][]byte{pngOf(paint(9, 7, color.White)), jpegOf(paint(9, 7, color.Black)), gifOf(paint(9, 7, color.White)), bomb(70000, 70000), []byte("<svg/>")} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, body []byte) {
-		h := newHost(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.Copy(w, bytes.NewReader(body)) }, nil)
-		got := h.JPEG(t.Context(), h.url)
-		if got == nil {
-			return
-		}
-		if size, err := jpeg.DecodeConfig(bytes.NewReader(got)); err != nil || size.Width != size.Height || size.Width > 96 {
-			t.Errorf("%v %v", size, err)
-		}
-	})
 }
