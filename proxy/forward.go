@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"mime"
 	"net/http"
 	"net/http/httputil"
@@ -63,7 +64,7 @@ func (h *Handler) forward(x *exchange, d gate.Decision) {
 		return
 	}
 	if x.websocket = isWebSocket(x.r); !x.websocket {
-		x.r.Header.Del("Upgrade") // any other upgrade is none (RFC 9110, section 7.8)
+		delete(x.r.Header, "Upgrade") // any other upgrade is none (RFC 9110, section 7.8)
 	} else if !d.Public() && !h.ourOrigin(x.r) {
 		h.crossOrigin(x)
 		return
@@ -219,7 +220,9 @@ func modifyResponse(res *http.Response) error {
 		x.answered.Store(false)
 		return errRevoked
 	}
-	x.record.Upstream = x.h.Now().Sub(x.started)
+	if x.h.AccessLog != nil {
+		x.record.Upstream = x.h.Now().Sub(x.started)
+	}
 	x.record.Outcome = observe.Proxied
 	cleanHeader(res.Header)
 	if res.StatusCode == http.StatusSwitchingProtocols {
@@ -259,15 +262,13 @@ func modifyResponse(res *http.Response) error {
 	return nil
 }
 
-// handOver moves the fields of an answer to where ReverseProxy would copy them,
-// value by value, since it adds to what may be there. With Content-Type goes what
-// would make it flush each write.
+// handOver moves the fields of an answer to where ReverseProxy would copy them, value
+// by value, since it adds to what may be there. With Content-Type goes what would make
+// it flush each write.
 func handOver(to, from http.Header) {
-	for name, values := range from {
-		if _, there := to[name]; !there {
-			to[name] = values
-			delete(from, name)
-		}
+	if len(to) == 0 {
+		maps.Copy(to, from)
+		clear(from)
 	}
 }
 

@@ -52,8 +52,7 @@ func isHopByHop(name string) bool {
 // stripCookies takes our cookies, those of every deployment on this host, out of
 // the Cookie lines of a request. What is left stays byte for byte as it was, in
 // its order; a line that held nothing else goes.
-func stripCookies(lines []string) []string {
-	kept := make([]string, 0, len(lines))
+func stripCookies(lines []string) (kept []string) {
 	for _, line := range lines {
 		if stripped := stripLine(line); stripped != "" {
 			kept = append(kept, stripped)

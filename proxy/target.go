@@ -14,6 +14,8 @@ type target struct {
 	// query is what stands behind the question mark, if there is one.
 	query    string
 	hasQuery bool
+	// raw is all of it.
+	raw string
 }
 
 // readTarget splits the target of a request line (RFC 9112, section 3.2) that is
@@ -41,18 +43,20 @@ func readTarget(r *http.Request) (target, bool) {
 			raw = "/" + raw
 		}
 	}
-	var t target
+	t := target{raw: raw}
 	t.path, t.query, t.hasQuery = strings.Cut(raw, "?")
 	return t, true
 }
 
-// put makes u ask for t. net/url writes a path out as it is given in RawPath, but
-// only where that is a valid encoding; Opaque it does not look at. The one thing
-// that is not byte for byte the same is a path that begins with two slashes and
-// holds bytes that RFC 3986 does not allow: those bytes are sent escaped.
+// put makes u ask for t. Opaque net/url writes out without a look at it, unless it
+// begins with two slashes, which mean a host there. Such a path it writes as it is
+// given in RawPath, but only where that is a valid encoding: so the one thing that is
+// not byte for byte the same is a path that begins with two slashes and holds bytes
+// that RFC 3986 does not allow. Those bytes are sent escaped.
 func (t target) put(u *url.URL) {
-	u.RawQuery, u.ForceQuery = t.query, t.hasQuery
-	if u.EscapedPath() != t.path && !strings.HasPrefix(t.path, "//") {
-		u.Opaque = t.path
+	if strings.HasPrefix(t.path, "//") {
+		u.RawQuery, u.ForceQuery = t.query, t.hasQuery
+		return
 	}
+	u.Opaque, u.RawQuery, u.ForceQuery = t.raw, "", false
 }

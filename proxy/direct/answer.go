@@ -180,7 +180,7 @@ func parseFields(text string) (http.Header, error) {
 		if !ok || !isName(name) || !isValue(value) {
 			return nil, malformed("field")
 		}
-		name, value = textproto.CanonicalMIMEHeaderKey(name), strings.Trim(value, " \t")
+		name, value = textproto.CanonicalMIMEHeaderKey(name), trim(value)
 		if before := header[name]; before != nil {
 			header[name] = append(before, value)
 			continue
@@ -263,7 +263,7 @@ func (a *answer) announceTrailers() error {
 	r := &a.response
 	for _, value := range r.Header["Trailer"] {
 		for name := range strings.SplitSeq(value, ",") {
-			if name = strings.Trim(name, " \t"); name == "" {
+			if name = trim(name); name == "" {
 				continue
 			}
 			if isFraming(name) {

@@ -98,7 +98,23 @@ func (c *conn) take(p []byte) (int, error) {
 	}
 	n := copy(p, c.buf[c.r:c.w])
 	c.r += n
+	if n < len(p) {
+		n += c.readNow(p[n:])
+	}
 	return n, nil
+}
+
+// readNow reads what is there already, and waits for nothing: behind a head there is
+// mostly more of the body than was read ahead with it, and what is read in one piece
+// is written in one.
+func (c *conn) readNow(p []byte) (n int) {
+	if c.raw != nil {
+		_ = c.raw.Read(func(fd uintptr) bool {
+			n = max(0, tryRead(fd, p)) // an end or an error meets the next Read again
+			return true
+		})
+	}
+	return n
 }
 
 // section reads up to an empty line, which belongs to it, and no more than limit
@@ -171,12 +187,23 @@ func malformed(what string) error {
 func hasToken(values []string, token string) bool {
 	for _, value := range values {
 		for item := range strings.SplitSeq(value, ",") {
-			if isToken(strings.Trim(item, " \t"), token) {
+			if isToken(trim(item), token) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// trim takes blanks off both ends.
+func trim(s string) string {
+	for s != "" && (s[0] == ' ' || s[0] == '\t') {
+		s = s[1:]
+	}
+	for s != "" && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
+		s = s[:len(s)-1]
+	}
+	return s
 }
 
 // isToken compares without regard to the case of ASCII letters, and of them alone.

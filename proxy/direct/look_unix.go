@@ -10,3 +10,8 @@ func (c *conn) lookAt(fd uintptr) {
 	_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 	c.silent = err == syscall.EAGAIN //nolint:errorlint // a system call's own number
 }
+
+func tryRead(fd uintptr, p []byte) int {
+	n, _ := syscall.Read(int(fd), p)
+	return n
+}

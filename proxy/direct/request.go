@@ -116,7 +116,7 @@ func appendHead(b []byte, req *http.Request) ([]byte, bool) {
 func appendField(b []byte, name, value string) []byte {
 	b = append(b, name...)
 	b = append(b, ": "...)
-	b = append(b, strings.Trim(value, " \t")...)
+	b = append(b, trim(value)...)
 	return append(b, "\r\n"...)
 }
 

@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -117,8 +118,11 @@ func (l *AccessLog) logText(r *Record, trace *Trace) {
 // order, since this runs once for every request.
 func (r *Record) appendJSON(b []byte, traceID string) []byte {
 	b = append(b, `{"time":"`...)
-	b = r.Time.UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z07:00")
-	b = append(b, `","level":"INFO","msg":"request"`...)
+	// Of all layouts this is the one that is quick; it has no milliseconds.
+	b = bytes.TrimSuffix(r.Time.UTC().AppendFormat(b, time.RFC3339), []byte("Z"))
+	ms := r.Time.Nanosecond() / 1e6
+	b = append(b, '.', '0'+byte(ms/100), '0'+byte(ms/10%10), '0'+byte(ms%10))
+	b = append(b, `Z","level":"INFO","msg":"request"`...)
 	b = appendField(b, "request_id", r.RequestID, maxRequestID)
 	if traceID != "" {
 		b = appendField(b, "trace_id", traceID, maxRequestID)

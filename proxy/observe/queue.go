@@ -10,7 +10,7 @@ import (
 
 // linger is how long the first line of a batch waits for company. Nobody who
 // reads a log notices, and a busy wall makes one system call for many lines.
-const linger = time.Millisecond
+const linger = 5 * time.Millisecond
 
 // A Queue stands between everybody who logs and a writer that may block, such
 // as a pipe whose reader stopped. Write copies the line into a bounded buffer
