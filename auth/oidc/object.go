@@ -1,15 +1,15 @@
 package oidc
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"strconv"
 	"time"
 	"unicode/utf8"
+
+	strict "github.com/go-jose/go-jose/v4/json"
 )
 
 // An object is a JSON object with its member names exactly as they were sent.
@@ -17,39 +17,14 @@ import (
 // of several equal names win; both let a claim stand in for another.
 type object map[string]json.RawMessage
 
-var errObject = errors.New("not a JSON object in UTF-8")
+var errObject = errors.New("not a JSON object in UTF-8 in which each name stands once")
 
 // parseObject refuses repeated names (RFC 7519, section 4), bytes that are not
 // UTF-8, and anything behind the object.
 func parseObject(data []byte) (object, error) {
-	if !utf8.Valid(data) {
-		return nil, errObject
-	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
-		return nil, errObject
-	}
-	members := object{}
-	for dec.More() {
-		t, err := dec.Token()
-		name, ok := t.(string)
-		if err != nil || !ok {
-			return nil, errObject
-		}
-		var value json.RawMessage
-		if err := dec.Decode(&value); err != nil {
-			return nil, errObject
-		}
-		if _, twice := members[name]; twice {
-			return nil, fmt.Errorf("member %q stands there twice", clip(name))
-		}
-		members[name] = value
-	}
-	if _, err := dec.Token(); err != nil {
-		return nil, errObject
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errObject
+	var members object
+	if err := strict.Unmarshal(data, &members); err != nil || members == nil || !utf8.Valid(data) {
+		return nil, errObject // without what the library says, which may quote all of it
 	}
 	return members, nil
 }
