@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -32,9 +33,13 @@ func manifests(t *testing.T, text string) []string {
 }
 
 // checkExample wants a wall's configuration to be right, with the secrets that it names
-// at hand and its volume in a folder.
+// at hand and its volume in a folder, and so with the lines that are commented out.
 func checkExample(t *testing.T, config string) {
 	t.Helper()
+	whole := regexp.MustCompile(`(?m)^# (\w+:)`).ReplaceAllString(config, "$1")
+	if whole != config {
+		checkExample(t, whole)
+	}
 	dir := t.TempDir()
 	for name, text := range map[string]string{"google_client_secret": "GOCSPX-of-an-example", "session_key": string(seal.GenerateKey()), "store": "postgres://loginwall:secret@db/loginwall"} {
 		check(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
@@ -95,7 +100,7 @@ func TestHelmChart(t *testing.T) {
 		"replicas": {`
 replicas: 3
 postgres: true
-config: {trusted_proxies: [10.0.0.0/8], session: {max_age: 24h}, timeouts: {drain: 30s}}
+config: {admins: [admin@example.com], directory: {public_url: https://users.example.com}, trusted_proxies: [10.0.0.0/8], session: {max_age: 24h}, timeouts: {drain: 30s}}
 podDisruptionBudget: {enabled: true}
 serviceMonitor: {enabled: true}
 networkPolicy:
@@ -130,6 +135,13 @@ livenessProbe: {timeoutSeconds: 5}
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			checkExample(t, ofKind(t, text, "ConfigMap", "data", "loginwall.yaml").(string))
+			if strings.Contains(text, "kind: Ingress") {
+				hosts := []any{"tool.example.com", "users.example.com"}
+				ingress := ofKind(t, text, "Ingress", "spec")
+				if diff := cmp.Diff([]any{hosts, hosts[0], hosts[1]}, []any{down(ingress, "tls", 0, "hosts"), down(ingress, "rules", 0, "host"), down(ingress, "rules", 1, "host")}); diff != "" {
+					t.Errorf("the hosts (-want +got):\n%s", diff)
+				}
+			}
 			pod := ofKind(t, text, "Deployment", "spec", "template", "spec")
 			if down(pod, "enableServiceLinks") != false || down(pod, "securityContext", "runAsNonRoot") != true || down(pod, "containers", 0, "securityContext", "readOnlyRootFilesystem") != true {
 				t.Errorf("the pod is more open than the sidecar: %v", pod)
