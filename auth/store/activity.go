@@ -120,8 +120,8 @@ func (s *Store) sumUp(ctx context.Context, span time.Duration, now time.Time) er
 // there are no more than Config.KeepDenied to look at.
 func (s *Store) TurnedAway(ctx context.Context, since time.Time, limit int) ([]auth.TurnedAway, error) {
 	return list(ctx, s, "turned away", fmt.Sprintf(`SELECT email, detail, COUNT(*), MIN(at), MAX(at) FROM events
-		WHERE kind = $1 AND at >= $2 GROUP BY email, detail ORDER BY COUNT(*) DESC, MAX(at) DESC, email LIMIT %d`, pageSize(limit)-1),
-		[]any{auth.EventDenied, since.UnixMilli()}, scanTurnedAway)
+		WHERE kind = '%s' AND at >= $1 GROUP BY email, detail ORDER BY COUNT(*) DESC, MAX(at) DESC, email LIMIT %d`, auth.EventDenied, pageSize(limit)-1),
+		[]any{since.UnixMilli()}, scanTurnedAway)
 }
 
 func scanTurnedAway(scan func(...any) error) (auth.TurnedAway, error) {

@@ -145,11 +145,7 @@ func (w *where) users(page string, now time.Time, idle time.Duration) string {
 // open are the conditions that a session s is open.
 func (w *where) open(now time.Time, idle time.Duration) []string {
 	at := w.arg(now.UnixMilli())
-	conditions := []string{
-		"s.ended_at = 0", "s.expires > " + at,
-		// Says nothing new, but keeps the walk from going through years of expired ones.
-		"s.created > " + at + " - (SELECT value FROM counters WHERE name = 'longest')",
-	}
+	conditions := []string{"s.ended_at = 0", "s.expires > " + at}
 	if idle > 0 {
 		conditions = append(conditions, "s.last_seen > "+w.arg(now.Add(-idle).UnixMilli()))
 	}
@@ -163,36 +159,15 @@ func (s *Store) Users(ctx context.Context, q UserQuery) ([]auth.User, Cursor, er
 	if err != nil {
 		return nil, "", err
 	}
-	from, err := s.matching(ctx, &w, q)
-	if err != nil {
+	if err := s.matching(ctx, &w, q, now); err != nil {
 		return nil, "", err
-	}
-	if q.Email != "" {
-		w.and("u.email = ?", text(q.Email))
-	}
-	switch {
-	case q.BlockedOnly && from == everybody: // few, whatever their number
-		from = `(SELECT user_id FROM blocks UNION SELECT v.id FROM blocks c CROSS JOIN users v WHERE v.email = c.email AND v.email <> '') m CROSS JOIN users u`
-		w.and("u.id = m.user_id")
-	case q.BlockedOnly:
-		w.and(`EXISTS (SELECT 1 FROM blocks c WHERE c.user_id = u.id OR (c.email = u.email AND u.email <> ''))`)
-	}
-	if q.OpenOnly {
-		// Who has one was seen since it began. In other orders the index on that time
-		// must not be chosen.
-		seen := "u.last_seen"
-		if q.Order != ByLastSeen {
-			seen += " + 0"
-		}
-		w.and(seen+" >= ? - (SELECT value FROM counters WHERE name = 'longest')", now.UnixMilli())
-		w.and("EXISTS (SELECT 1 FROM sessions s WHERE s.user_id = u.id AND " + strings.Join(w.open(now, q.Idle), " AND ") + ")")
 	}
 	column, descending := q.Order.column(), q.Order.descending()
 	if err := w.after(q.After, column, "u.id", descending); err != nil {
 		return nil, "", err
 	}
 	order, limit := w.page(column, "u.id", descending, q.Limit)
-	page := "SELECT u.id FROM " + from + w.String() + order
+	page := "SELECT u.id FROM users u" + w.String() + order
 	outer, _ := w.page(column, "u.id", descending, q.Limit)
 	users, err := list(ctx, s, "users", w.users(page, now, q.Idle)+outer, w.args, scanUser)
 	if err != nil || len(users) < limit {
@@ -217,6 +192,8 @@ func (s *Store) Sessions(ctx context.Context, q SessionQuery) ([]auth.SessionRec
 			return nil, "", err
 		}
 		w.conditions = append(w.conditions, w.open(now, q.Idle)...)
+		// Says nothing new, but keeps the walk from going through years of expired ones.
+		w.and("s.created > ? - (SELECT value FROM counters WHERE name = 'longest')", now.UnixMilli())
 	}
 	if err := w.after(q.After, "s.created", "s.id", true); err != nil {
 		return nil, "", err
@@ -298,20 +275,38 @@ func (s *Store) AllEvents(ctx context.Context, q EventQuery) iter.Seq2[auth.Even
 	})
 }
 
-// Blocks lists a page of all blocks, addresses that nobody has signed in with
-// and deleted users included, the latest first, and where the next page begins.
-func (s *Store) Blocks(ctx context.Context, after Cursor, limit int) ([]auth.Block, Cursor, error) {
+// A BlockQuery selects blocks of addresses. The zero value is all of them.
+type BlockQuery struct {
+	// Search is words in any case, each the beginning of a part of the address, and
+	// Domain its domain.
+	Search, Domain string
+	After          Cursor
+	Limit          int
+}
+
+// Blocks lists a page of the blocked addresses that no user holds, since nobody has
+// signed in with them or who had is deleted, the latest first, and where the next page
+// begins.
+func (s *Store) Blocks(ctx context.Context, q BlockQuery) ([]auth.Block, Cursor, error) {
 	var w where
-	if after != "" {
-		id, _, err := after.parse()
+	w.and(`b.email <> '' AND NOT EXISTS (SELECT 1 FROM users u WHERE u.id = b.user_id OR u.email = b.email)`)
+	for term := range strings.FieldsSeq(fold(q.Search)) {
+		w.and(`'.' || REPLACE(REPLACE(REPLACE(REPLACE(b.email, '@', '.'), '-', '.'), '+', '.'), '_', '.') LIKE ? ESCAPE '\'`,
+			"%."+escapeLike(strings.NewReplacer("@", ".", "-", ".", "+", ".", "_", ".").Replace(term))+"%")
+	}
+	if q.Domain != "" {
+		w.and(`b.email LIKE ? ESCAPE '\'`, "%"+escapeLike(domainMark+fold(q.Domain)))
+	}
+	if q.After != "" {
+		id, _, err := q.After.parse()
 		if err != nil {
 			return nil, "", err
 		}
-		w.and("id < ?", id)
+		w.and("b.id < ?", id)
 	}
-	limit = pageSize(limit)
-	rows, err := list(ctx, s, "blocks", `SELECT id, user_id, email, actor, at, reason FROM blocks`+
-		w.String()+" ORDER BY id DESC LIMIT "+strconv.Itoa(limit), w.args, scanBlock)
+	limit := pageSize(q.Limit)
+	rows, err := list(ctx, s, "blocks", `SELECT b.id, b.user_id, b.email, b.actor, b.at, b.reason FROM blocks b`+
+		w.String()+" ORDER BY b.id DESC LIMIT "+strconv.Itoa(limit), w.args, scanBlock)
 	next := Cursor("")
 	if len(rows) == limit {
 		rows = rows[:limit-1]

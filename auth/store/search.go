@@ -5,7 +5,9 @@ import (
 	"database/sql"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/loginwall/loginwall/auth"
@@ -19,8 +21,9 @@ const (
 	MostTerms = 8
 	// rare is up to how many users a search fetches all that match and sorts them.
 	// Beyond, so many match that a walk in the order of the list soon has a page full:
-	// not so soon in the order of addresses, where those that match stand together.
-	rare, rareByEmail = 2000, 20_000
+	// not so soon in the order of addresses, where those that match stand together, or
+	// when only who is signed in counts, which those that match may all not be.
+	rare, rareOpen = 5000, 20_000
 )
 
 // domainMark stands before an address's domain, so that it is found as a whole.
@@ -104,12 +107,12 @@ func indexAll(ctx context.Context, db *sql.Tx) error {
 	}
 }
 
-const everybody = "users u"
+// A part of what is asked for is a query for the ids of all whom it selects.
+type part func(*where) string
 
-// matching adds the conditions that a search asks for and returns what the list is
-// to be read from: users alone, or, where few match, those first.
-func (s *Store) matching(ctx context.Context, w *where, q UserQuery) (from string, err error) {
-	from = everybody
+// matching adds the conditions of q for the users u. Where few match one part of what
+// is asked for, those are fetched first, whatever the order of the list.
+func (s *Store) matching(ctx context.Context, w *where, q UserQuery, now time.Time) (err error) {
 	var terms []string
 	for term := range strings.FieldsSeq(fold(q.Search)) {
 		if len(terms) < MostTerms {
@@ -118,7 +121,10 @@ func (s *Store) matching(ctx context.Context, w *where, q UserQuery) (from strin
 	}
 	if len(terms) == 1 && isID(terms[0]) {
 		w.and("u.id = ?", terms[0])
-		return from, nil
+		terms = nil
+	}
+	if q.Email != "" {
+		w.and("u.email = ?", text(q.Email))
 	}
 	if q.Domain != "" {
 		domain := fold(q.Domain)
@@ -126,35 +132,71 @@ func (s *Store) matching(ctx context.Context, w *where, q UserQuery) (from strin
 		w.and(`u.email LIKE ? ESCAPE '\'`, "%"+escapeLike(domainMark+domain))
 		terms = append(terms, clip(domainMark+domain))
 	}
-	most := rare
-	if q.Order == ByEmail {
-		most = rareByEmail
-	}
-	fewest, first := most+1, -1
-	for i, term := range terms {
-		n := 0
-		err := s.read(ctx, "users", func(ctx context.Context, db *sql.DB) error {
-			return db.QueryRowContext(ctx, fmt.Sprintf(`SELECT COUNT(*) FROM (SELECT 1 FROM user_words WHERE word >= $1 AND word < $2 LIMIT %d) AS found`, most+1),
-				term, behind(term)).Scan(&n)
+	var parts []part
+	for _, term := range terms {
+		parts = append(parts, func(w *where) string {
+			return "SELECT user_id FROM user_words WHERE word >= " + w.arg(term) + " AND word < " + w.arg(behind(term))
 		})
-		if err != nil {
-			return "", err
-		}
-		if n < fewest {
-			fewest, first = n, i
-		}
+	}
+	most := rare
+	if q.OpenOnly {
+		most = rareOpen
+		parts = append(parts, func(w *where) string { return "SELECT id FROM users WHERE " + w.seen("last_seen", now, q.Idle) })
+	}
+	if q.Order == ByEmail {
+		most = rareOpen
+	}
+	var first int
+	if q.BlockedOnly { // few, whatever their number
+		parts = append(parts, func(*where) string {
+			return "SELECT user_id FROM blocks UNION SELECT v.id FROM blocks c CROSS JOIN users v WHERE v.email = c.email AND v.email <> ''"
+		})
+		first = len(parts) - 1
+	} else if first, err = s.fewest(ctx, parts, most); err != nil {
+		return err
 	}
 	for i, term := range terms {
-		if i == first {
-			// CROSS JOIN, as SQLite then keeps to this order.
-			from = fmt.Sprintf(`(SELECT DISTINCT user_id FROM user_words WHERE word >= %s AND word < %s) m CROSS JOIN users u`,
-				w.arg(term), w.arg(behind(term)))
-			w.and("u.id = m.user_id")
-			continue
+		if i != first {
+			w.and("EXISTS (SELECT 1 FROM user_words w WHERE w.user_id = u.id AND w.word >= ? AND w.word < ?)", term, behind(term))
 		}
-		w.and(`EXISTS (SELECT 1 FROM user_words w WHERE w.user_id = u.id AND w.word >= ? AND w.word < ?)`, term, behind(term))
 	}
-	return from, nil
+	if q.OpenOnly {
+		w.and("EXISTS (SELECT 1 FROM sessions s WHERE s.user_id = u.id AND " + strings.Join(w.open(now, q.Idle), " AND ") + ")")
+		if q.Order == ByLastSeen { // where the walk ends
+			w.conditions = append(w.conditions, w.seen("u.last_seen", now, q.Idle))
+		}
+	}
+	if first >= 0 {
+		w.conditions = append(w.conditions, "u.id IN ("+parts[first](w)+")")
+	}
+	return nil
+}
+
+// fewest is which of the parts selects the fewest, or -1 where all select more than most.
+func (s *Store) fewest(ctx context.Context, parts []part, most int) (first int, err error) {
+	first = -1
+	for i, ids := range parts {
+		var w where
+		n, query := 0, "SELECT COUNT(*) FROM ("+ids(&w)+" LIMIT "+strconv.Itoa(most+1)+") AS found"
+		if err := s.read(ctx, "users", func(ctx context.Context, db *sql.DB) error {
+			return db.QueryRowContext(ctx, query, w.args...).Scan(&n)
+		}); err != nil {
+			return -1, err
+		}
+		if n <= most {
+			first, most = i, n-1
+		}
+	}
+	return first, nil
+}
+
+// seen is the condition that a user was seen since an open session can have begun, or
+// been used last.
+func (w *where) seen(column string, now time.Time, idle time.Duration) string {
+	if idle > 0 {
+		return column + " > " + w.arg(now.Add(-idle).UnixMilli())
+	}
+	return column + " >= " + w.arg(now.UnixMilli()) + " - (SELECT value FROM counters WHERE name = 'longest')"
 }
 
 // behind is greater than every text that begins with s, and than no other that is

@@ -525,7 +525,7 @@ func fill(t testing.TB, path string, users, sessions int) {
 		"PRAGMA synchronous = OFF",
 		fmt.Sprintf(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d) INSERT OR IGNORE INTO users
 			SELECT printf('user%%022d', i), 'https://accounts.example.com', i, 'user' || i || '@example.com', 1, 'User ' || i, '', 'example.com',
-			'user' || i || '@example.com user ' || i, 1700000000000 + i, 1700000000000 + i, 1700000000000 + (i * 7919) %% 100000, 1 FROM n`, max(users, 1)),
+			'user' || i || '@example.com user ' || i, 1700000000000 + i, 1700000000000 + i, 1700001000000 + (i * 7919) %% 100000, 1 FROM n`, max(users, 1)),
 		`INSERT OR IGNORE INTO user_words SELECT id, email FROM users UNION ALL SELECT id, subject FROM users
 			UNION ALL SELECT id, 'example.com' FROM users UNION ALL SELECT id, '@example.com' FROM users`,
 		fmt.Sprintf(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d) INSERT INTO sessions

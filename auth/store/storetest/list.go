@@ -134,6 +134,9 @@ func testUserSearch(t *testing.T, open func(store.Config) *store.Store) {
 			t.Errorf("domain %q: %d users, %v, want %d", domain, len(got), err, want)
 		}
 	}
+	if got, _, err := s.Users(t.Context(), store.UserQuery{Search: string(userID(2)), Domain: "other.test"}); err != nil || len(got) != 0 {
+		t.Errorf("an id of another domain: %v, %v", got, err)
+	}
 	// Who is renamed, or deleted, is found by the old name no more.
 	renamed := person(0)
 	renamed.Name = "Somebody Else"
@@ -301,8 +304,11 @@ func testBlockLists(t *testing.T, open func(store.Config) *store.Store) {
 	must(t, s.Unblock(t.Context(), store.Who{Email: person(5).Email}, admin))
 	must(t, s.DeleteUser(t.Context(), userID(3), admin))
 	var reasons strings.Builder
+	signIn(t, s, person(7)) // who is a user is listed among those
+	_, err := s.Block(t.Context(), store.Who{User: userID(7)}, admin, "7")
+	must(t, err)
 	for cursor := store.Cursor(""); ; {
-		page, next, err := s.Blocks(t.Context(), cursor, 2)
+		page, next, err := s.Blocks(t.Context(), store.BlockQuery{After: cursor, Limit: 2})
 		must(t, err)
 		for _, b := range page {
 			reasons.WriteString(b.Reason)
@@ -317,6 +323,14 @@ func testBlockLists(t *testing.T, open func(store.Config) *store.Store) {
 	if got := reasons.String(); got != "643210" {
 		t.Errorf("reasons = %q", got)
 	}
+	for q, want := range map[store.BlockQuery]int{
+		{Search: "user"}: 6, {Search: "USER4@ex"}: 1, {Search: "com user2"}: 1, {Search: "ser"}: 0, {Search: "%"}: 0,
+		{Domain: "example.com"}: 6, {Domain: "ample.com"}: 0, {Search: "user6", Domain: "elsewhere.test"}: 0,
+	} {
+		if got, _, err := s.Blocks(t.Context(), q); err != nil || len(got) != want {
+			t.Errorf("%+v: %v, %v, want %d", q, got, err, want)
+		}
+	}
 }
 
 func testBadCursors(t *testing.T, open func(store.Config) *store.Store) {
@@ -328,7 +342,7 @@ func testBadCursors(t *testing.T, open func(store.Config) *store.Store) {
 		wantErr(t, "Sessions", err, store.ErrCursor)
 		_, _, err = s.Events(t.Context(), store.EventQuery{After: c})
 		wantErr(t, "Events", err, store.ErrCursor)
-		_, _, err = s.Blocks(t.Context(), c, 0)
+		_, _, err = s.Blocks(t.Context(), store.BlockQuery{After: c})
 		wantErr(t, "Blocks", err, store.ErrCursor)
 	}
 	// What no database takes for text is nothing that there is, and no trouble of the store's.

@@ -47,7 +47,7 @@ const (
 
 // StartPostgres makes a server and starts it; it ends with the test, however that
 // ends. Settings are as in postgresql.conf: fsync is off unless they say otherwise.
-func StartPostgres(t *testing.T, settings ...string) *Postgres {
+func StartPostgres(t testing.TB, settings ...string) *Postgres {
 	t.Helper()
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb") // as Debian has it
 	must(t, err)
@@ -80,7 +80,7 @@ func StartPostgres(t *testing.T, settings ...string) *Postgres {
 }
 
 // Start starts a server that was stopped, and waits until it answers.
-func (p *Postgres) Start(t *testing.T) {
+func (p *Postgres) Start(t testing.TB) {
 	t.Helper()
 	for began := time.Now(); ; {
 		p.running = start(t, p.dir, p.account, filepath.Join(p.bin, "postgres"), "-D", filepath.Join(p.dir, "data"))
@@ -96,13 +96,13 @@ func (p *Postgres) Start(t *testing.T) {
 }
 
 // Kill ends the server as a crash does, at once and without a word.
-func (p *Postgres) Kill(t *testing.T) {
+func (p *Postgres) Kill(t testing.TB) {
 	t.Helper()
 	p.running.end(t, syscall.SIGKILL)
 }
 
 // Stop ends the server in order: what is under way is rolled back.
-func (p *Postgres) Stop(t *testing.T) {
+func (p *Postgres) Stop(t testing.TB) {
 	t.Helper()
 	p.running.end(t, syscall.SIGINT)
 }
@@ -122,7 +122,7 @@ func urlOf(addr, database string) string {
 }
 
 // Database makes an empty database for one test, and returns its URL.
-func (p *Postgres) Database(t *testing.T) string {
+func (p *Postgres) Database(t testing.TB) string {
 	t.Helper()
 	name := fmt.Sprintf("test%d", p.names.Add(1))
 	p.Do(t, p.URL("postgres"), "CREATE DATABASE "+name)
@@ -131,7 +131,7 @@ func (p *Postgres) Database(t *testing.T) string {
 
 // TLS gives the server a certificate for 127.0.0.1, and returns the file of the
 // authority that signed it.
-func (p *Postgres) TLS(t *testing.T) (authority string) {
+func (p *Postgres) TLS(t testing.TB) (authority string) {
 	t.Helper()
 	authority, ca, signer := issue(t, &x509.Certificate{IsCA: true, BasicConstraintsValid: true}, nil, nil)
 	cert, _, key := issue(t, &x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}, ca, signer)
@@ -155,14 +155,14 @@ func (p *Postgres) TLS(t *testing.T) (authority string) {
 }
 
 // OtherAuthority returns the file of an authority that signed nothing.
-func OtherAuthority(t *testing.T) string {
+func OtherAuthority(t testing.TB) string {
 	t.Helper()
 	file, _, _ := issue(t, &x509.Certificate{IsCA: true, BasicConstraintsValid: true}, nil, nil)
 	return file
 }
 
 // issue makes a certificate and its file; without a parent it signs itself.
-func issue(t *testing.T, template, parent *x509.Certificate, signer *ecdsa.PrivateKey) (file string, cert *x509.Certificate, key *ecdsa.PrivateKey) {
+func issue(t testing.TB, template, parent *x509.Certificate, signer *ecdsa.PrivateKey) (file string, cert *x509.Certificate, key *ecdsa.PrivateKey) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)
@@ -181,7 +181,7 @@ func issue(t *testing.T, template, parent *x509.Certificate, signer *ecdsa.Priva
 }
 
 // Do runs statements in a database.
-func (p *Postgres) Do(t *testing.T, database string, statements ...string) {
+func (p *Postgres) Do(t testing.TB, database string, statements ...string) {
 	t.Helper()
 	db, err := sql.Open("pgx", database)
 	must(t, err)
@@ -194,7 +194,7 @@ func (p *Postgres) Do(t *testing.T, database string, statements ...string) {
 }
 
 // Count reads a number from a database.
-func (p *Postgres) Count(t *testing.T, database, query string) (n int64) {
+func (p *Postgres) Count(t testing.TB, database, query string) (n int64) {
 	t.Helper()
 	db, err := sql.Open("pgx", database)
 	must(t, err)
@@ -205,7 +205,7 @@ func (p *Postgres) Count(t *testing.T, database, query string) (n int64) {
 
 // Bouncer starts PgBouncer in front of the server, in transaction mode as Debian
 // ships it, and returns what turns a database's URL into the one behind it.
-func (p *Postgres) Bouncer(t *testing.T) (through func(string) string) {
+func (p *Postgres) Bouncer(t testing.TB) (through func(string) string) {
 	t.Helper()
 	bouncer, err := exec.LookPath("pgbouncer")
 	if err != nil {
@@ -236,7 +236,7 @@ max_client_conn = 500
 }
 
 // account is who runs a server that refuses to be root's.
-func account(t *testing.T) *syscall.SysProcAttr {
+func account(t testing.TB) *syscall.SysProcAttr {
 	t.Helper()
 	if os.Getuid() != 0 {
 		return &syscall.SysProcAttr{Setpgid: true}
@@ -253,7 +253,7 @@ func account(t *testing.T) *syscall.SysProcAttr {
 // folder makes one that the server's account owns, with a path short enough for a
 // socket. When the test ends, or we are killed, a shell that reads from a pipe of
 // ours ends the programs whose ids it finds there, and takes the folder away.
-func folder(t *testing.T, account *syscall.SysProcAttr) string {
+func folder(t testing.TB, account *syscall.SysProcAttr) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "loginwall-postgres-") //nolint:usetesting // that one's path is long, and its parent ours alone
 	must(t, err)
@@ -273,7 +273,7 @@ while kill -0 "$pid"; do sleep 0.1; done; done; rm -rf "$1"`, "sh", dir)
 	return dir
 }
 
-func freePort(t *testing.T) string {
+func freePort(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // at once
 	must(t, err)
@@ -289,7 +289,7 @@ type program struct {
 	done    chan struct{}
 }
 
-func start(t *testing.T, dir string, account *syscall.SysProcAttr, command ...string) *program {
+func start(t testing.TB, dir string, account *syscall.SysProcAttr, command ...string) *program {
 	t.Helper()
 	name := filepath.Base(command[0])
 	p := &program{log: filepath.Join(dir, name+".log"), done: make(chan struct{})}
@@ -309,7 +309,7 @@ func start(t *testing.T, dir string, account *syscall.SysProcAttr, command ...st
 }
 
 // end sends a signal and waits for the end.
-func (p *program) end(t *testing.T, s syscall.Signal) {
+func (p *program) end(t testing.TB, s syscall.Signal) {
 	t.Helper()
 	must(t, p.process.Signal(s))
 	select {
@@ -320,7 +320,7 @@ func (p *program) end(t *testing.T, s syscall.Signal) {
 }
 
 // await returns when a connection succeeds.
-func (p *program) await(t *testing.T, url string) error {
+func (p *program) await(t testing.TB, url string) error {
 	t.Helper()
 	db, err := sql.Open("pgx", url)
 	must(t, err)

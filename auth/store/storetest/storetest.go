@@ -179,7 +179,7 @@ func wantErr(t *testing.T, what string, got, want error) {
 	}
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
