@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/loginwall/loginwall/auth"
@@ -32,7 +31,7 @@ func changes() map[string]change {
 			"Block this person?", "All sessions end at once, and neither the account nor anybody with its address gets in again, until somebody unblocks it.", "Block",
 			[]string{"reason", "confirm"},
 			func(h *Handler, v *visit, u auth.User, in input) error {
-				_, err := h.Store.Block(v.r.Context(), store.Who{User: u.ID}, v.me(), in.Reason)
+				_, err := h.Store.Block(v.r.Context(), who(u), v.me(), in.Reason)
 				return err
 			},
 		},
@@ -40,7 +39,7 @@ func changes() map[string]change {
 			"Let this person in again?", "Every block of the account and of its address is lifted. Sessions that a block ended stay ended: the person signs in again.", "Unblock",
 			nil,
 			func(h *Handler, v *visit, u auth.User, _ input) error {
-				return h.Store.Unblock(v.r.Context(), store.Who{User: u.ID}, v.me())
+				return h.Store.Unblock(v.r.Context(), who(u), v.me())
 			},
 		},
 		"end": {
@@ -61,6 +60,25 @@ func changes() map[string]change {
 			},
 		},
 	}
+}
+
+// ofAddress is a change of an address alone.
+func (c change) ofAddress() change {
+	c.fields = append([]string{"email"}, c.fields...)
+	if c.button == "Block" {
+		c.title, c.lead = "Block an address?", "Nobody with this address gets in, whether somebody has signed in with it or not, until somebody unblocks it. Open sessions with it end at once."
+	} else {
+		c.title, c.lead = "Unblock this address?", "Whoever has it, and may pass, can sign in again."
+	}
+	return c
+}
+
+// who names whom a change is about to the store.
+func who(u auth.User) store.Who {
+	if u.ID == "" {
+		return store.Who{Email: u.Email}
+	}
+	return store.Who{User: u.ID}
 }
 
 // notices say what was done, by the word that the next page's address has.
@@ -88,46 +106,60 @@ func (h *Handler) endOne(v *visit, user auth.UserID, id auth.SessionID, reason a
 	return h.Sessions.EndRecorded(v.r.Context(), s, v.me(), reason)
 }
 
-// change asks whether to make a change (GET), and makes it (POST).
+// change asks whether to make a change (GET), and makes it (POST). Without a user it
+// is about the address that comes with it, which nobody needs to have signed in with.
 func (h *Handler) change(v *visit, u auth.User, name string) {
 	c := changes()[name]
-	ask := askPage{person: h.person(v, u), change: c, Change: name, Now: v.now}
+	if u.ID == "" {
+		c = c.ofAddress()
+	}
+	var in input
 	var err error
+	if v.r.Method == http.MethodPost {
+		if !h.Pages.SameOrigin(v.r) {
+			h.problem(v, page.CrossOrigin)
+			return
+		}
+		in, err = v.input(c.fields...)
+	} else {
+		var q url.Values
+		q, err = v.query(c.fields...)
+		in = input{Reason: q.Get("reason"), Session: auth.SessionID(q.Get("session")), Email: q.Get("email")}
+	}
+	if err != nil {
+		h.fail(v, name, err)
+		return
+	}
+	var noEmail error
+	if u.ID == "" {
+		if u.Email, noEmail = auth.ParseEmail(in.Email); noEmail != nil {
+			u.Email = in.Email
+		}
+	}
+	ask := askPage{person: h.person(v, u), change: c, Change: name, Reason: in.Reason, Session: in.Session, Now: v.now}
 	if ask.Warning, err = h.warning(v, u, name); err != nil {
 		h.fail(v, "read blocks", err)
 		return
 	}
 	if v.r.Method != http.MethodPost {
-		q, err := v.query(c.fields...)
-		if err != nil {
-			h.fail(v, name, err)
-			return
-		}
-		ask.Reason, ask.Session = q.Get("reason"), auth.SessionID(q.Get("session"))
 		h.ask(v, http.StatusOK, ask)
-		return
-	}
-	if !h.Pages.SameOrigin(v.r) {
-		h.problem(v, page.CrossOrigin)
-		return
-	}
-	in, err := v.input(c.fields...)
-	if err != nil {
-		h.fail(v, name, err)
 		return
 	}
 	if v.now.Sub(v.who.Session().Created) > freshness {
 		h.again(v, in)
 		return
 	}
-	ask.Reason, ask.Session = in.Reason, in.Session
 	switch {
+	case noEmail != nil:
+		ask.Error, ask.Missing = "email_invalid", "Say which address: something like name@example.com."
+		h.ask(v, http.StatusUnprocessableEntity, ask)
+		return
 	case name == "block" && in.Reason == "":
-		ask.Missing = "Say why, in a few words, for the record."
+		ask.Error, ask.Missing = "reason_missing", "Say why, in a few words, for the record."
 		h.ask(v, http.StatusUnprocessableEntity, ask)
 		return
 	case ask.Warning != "" && !in.Confirm:
-		ask.Missing = "This needs to be confirmed."
+		ask.Error, ask.Missing = "not_confirmed", "This needs to be confirmed."
 		h.ask(v, http.StatusConflict, ask)
 		return
 	}
@@ -147,9 +179,10 @@ type askPage struct {
 	change
 	Change, Reason string
 	Session        auth.SessionID
-	// Warning is what has to be confirmed; Missing what was not given.
-	Warning, Missing string
-	Now              time.Time
+	// Warning is what has to be confirmed; Missing what was not given, and Error the
+	// same for programs.
+	Warning, Missing, Error string
+	Now                     time.Time
 }
 
 // Title, Lead and Button are the change's.
@@ -166,7 +199,7 @@ func (h *Handler) ask(v *visit, status int, p askPage) {
 			Warning string  `json:"warning,omitempty"`
 			Change  string  `json:"change"`
 			User    UserRow `json:"user"`
-		}{map[int]string{http.StatusUnprocessableEntity: "reason_missing", http.StatusConflict: "not_confirmed"}[status], p.Missing, p.Warning, p.Change, NewUserRow(p.User)},
+		}{p.Error, p.Missing, p.Warning, p.Change, NewUserRow(p.User)},
 	})
 }
 
@@ -179,6 +212,9 @@ func (h *Handler) again(v *visit, in input) {
 	}
 	if in.Session != "" {
 		q.Set("session", string(in.Session))
+	}
+	if in.Email != "" {
+		q.Set("email", in.Email)
 	}
 	to := page.ParseTarget(v.r.URL.Path + with(q, "", ""))
 	if to == (page.Target{}) { // longer than a target may be
@@ -214,13 +250,18 @@ func (h *Handler) warning(v *visit, u auth.User, name string) (string, error) {
 // done answers when a change was made: with the person as it is now.
 func (h *Handler) done(v *visit, u auth.User, name string) {
 	if page.AudienceOf(v.r) != page.Program {
-		to := "users?done=" + name
-		if name != "delete" {
-			to = "users/" + string(u.ID) + "?done=" + name
+		endpoint, q := "users", url.Values{"done": {name}}
+		switch {
+		case u.ID == "":
+			q.Set("show", "blocked")
+		case name != "delete":
+			endpoint += "/" + string(u.ID)
 		}
-		endpoint, query, _ := strings.Cut(to, "?")
-		q, _ := url.ParseQuery(query) // our own
 		h.Pages.Redirect(v.w, v.r, v.client.RequestID, http.StatusSeeOther, h.Pages.Own(endpoint, q), page.LabelPage)
+		return
+	}
+	if u.ID == "" {
+		h.show(v, "", "ask", nil, map[string]string{"done": name, "email": u.Email})
 		return
 	}
 	row := NewUserRow(u)

@@ -154,6 +154,9 @@ func (h *Handler) route(v *visit) {
 	case "":
 		h.only(v, true, h.list, http.MethodGet, http.MethodHead)
 		return
+	case "block", "unblock":
+		h.only(v, true, func(v *visit) { h.change(v, auth.User{}, v.path) }, http.MethodGet, http.MethodHead, http.MethodPost)
+		return
 	case "activity":
 		h.only(v, true, h.activity, http.MethodGet, http.MethodHead)
 		return

@@ -82,7 +82,6 @@ type input struct {
 	Reason  string
 	Session auth.SessionID
 	Email   string
-	User    auth.UserID
 	// All says in words what no Session says, too.
 	All bool
 	// Confirm says yes to what can lock admins out.
@@ -121,15 +120,12 @@ func (v *visit) input(known ...string) (in input, err error) {
 	}
 	in = input{
 		Reason: strings.TrimSpace(values.Get("reason")), Session: auth.SessionID(values.Get("session")),
-		Email: strings.TrimSpace(values.Get("email")), User: auth.UserID(values.Get("user")),
-		All: values.Get("all") == "yes", Confirm: values.Get("confirm") == "yes",
-	}
-	for _, name := range []string{"session", "email", "user"} {
-		if values.Has(name) && strings.TrimSpace(values.Get(name)) == "" {
-			return in, unclear("It holds an empty " + name + ".")
-		}
+		Email: strings.TrimSpace(values.Get("email")),
+		All:   values.Get("all") == "yes", Confirm: values.Get("confirm") == "yes",
 	}
 	switch {
+	case values.Has("session") && in.Session == "":
+		return in, unclear("It holds an empty session.")
 	case in.All && in.Session != "", values.Has("all") && !in.All && in.Session == "":
 		return in, unclear("It takes either a session or all.")
 	case len(in.Reason) > maxReason:

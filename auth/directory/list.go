@@ -15,9 +15,10 @@ import (
 const pageRows = 25
 
 // list is GET /_auth/users: who has signed in. Its query is q, words to search for;
-// show, "blocked" or "open"; domain; sort, "email" or "first"; after and limit.
+// show, "blocked" or "open"; domain; sort, "email" or "first"; after and limit; and
+// addresses, where the list of blocked addresses goes on.
 func (h *Handler) list(v *visit) {
-	q, err := v.query("q", "show", "domain", "sort", "after", "limit", "done")
+	q, err := v.query("q", "show", "domain", "sort", "after", "limit", "addresses", "done")
 	if err != nil {
 		h.fail(v, "list users", err)
 		return
@@ -32,6 +33,11 @@ func (h *Handler) list(v *visit) {
 		h.fail(v, "list users", err)
 		return
 	}
+	blocks, nextBlock, err := h.blocks(v, filter, store.Cursor(q.Get("addresses")))
+	if err != nil {
+		h.fail(v, "list blocked addresses", err)
+		return
+	}
 	notice := notices()[q.Get("done")]
 	rows := make([]UserRow, len(users))
 	people := make([]person, len(users))
@@ -42,11 +48,22 @@ func (h *Handler) list(v *visit) {
 	h.show(v, "Users", "users", usersPage{
 		Search: q.Get("q"), Show: q.Get("show"), Domain: q.Get("domain"), Sort: q.Get("sort"),
 		People: people, First: filter.After == "", Next: next(q, "after", cursor), Start: with(q, "after", ""),
+		Blocks: blocks, NextBlocks: next(q, "addresses", nextBlock),
 		CSV: exported(q, "csv"), JSON: exported(q, "json"), Notice: notice, Now: v.now,
 	}, struct {
-		Users []UserRow    `json:"users"`
-		Next  store.Cursor `json:"next"`
-	}{rows, cursor})
+		Users         []UserRow    `json:"users"`
+		Next          store.Cursor `json:"next"`
+		Addresses     []blockRow   `json:"addresses,omitempty"`
+		NextAddresses store.Cursor `json:"next_addresses,omitempty"`
+	}{rows, cursor, blockRows(blocks), nextBlock})
+}
+
+// blocks are those that name nobody who is listed: with the first page of who is blocked.
+func (h *Handler) blocks(v *visit, filter store.UserQuery, after store.Cursor) ([]auth.Block, store.Cursor, error) {
+	if !filter.BlockedOnly || filter.After != "" {
+		return nil, "", nil
+	}
+	return h.Store.Blocks(v.r.Context(), store.BlockQuery{Search: filter.Search, Domain: filter.Domain, After: after, Limit: filter.Limit})
 }
 
 // usersPage is what the template shows.
@@ -57,8 +74,11 @@ type usersPage struct {
 	First       bool
 	Start, Next string
 	CSV, JSON   string
-	Notice      string
-	Now         time.Time
+	// Blocks are of addresses that nobody here has; NextBlocks leads to more.
+	Blocks     []auth.Block
+	NextBlocks string
+	Notice     string
+	Now        time.Time
 }
 
 // Filtered says that the list is not everybody.
@@ -133,8 +153,8 @@ func (h *Handler) person(v *visit, u auth.User) person {
 	return person{User: u, Admin: h.Policy.IsAdmin(&u.Identity), You: u.ID == v.who.Identity().UserID(), portrait: h.portrait(&u.Identity)}
 }
 
-// Path is the address of the person's page.
-func (p person) Path() string { return prefix + "/" + string(p.ID) }
+// Path is the address of the person's page, or of the list where it is nobody's.
+func (p person) Path() string { return strings.TrimSuffix(prefix+"/"+string(p.ID), "/") }
 
 // Portrait is the address of the picture; empty for initials.
 func (p person) Portrait() string { return p.portrait }

@@ -103,6 +103,21 @@ func newEventRow(e auth.Event) eventRow {
 	}
 }
 
+// blockRow is the block of an address as scripts see one.
+type blockRow struct {
+	Email  string     `json:"email"`
+	At     *time.Time `json:"blocked_at"`
+	By     string     `json:"blocked_by"`
+	Reason string     `json:"blocked_reason"`
+}
+
+func blockRows(blocks []auth.Block) (rows []blockRow) {
+	for _, b := range blocks {
+		rows = append(rows, blockRow{b.Email, Moment(b.At), b.By, b.Reason})
+	}
+	return rows
+}
+
 // Moment is null in JSON for what never happened.
 func Moment(t time.Time) *time.Time {
 	if t.IsZero() {

@@ -49,6 +49,22 @@ func testDirectory(t *testing.T, browser context.Context, s *scene) {
 	admin.click("Unblock")
 	admin.sees("Unblocked.")
 	b.reloadUntil("Choose an account") // the session stays ended
+
+	// Somebody who has never been here is kept out, too.
+	admin.open(s.url + "/_auth/users")
+	admin.press("the form", `document.querySelector("details.block summary")`)
+	admin.fill("email", "trent@example.com")
+	admin.fill("reason", "left before the first day")
+	admin.click("Block")
+	admin.sees("Blocked addresses that nobody here has")
+	admin.sees("left before the first day")
+	trent := newTab(t, browser)
+	trent.open(s.url + "/")
+	trent.signInAs("trent@example.com")
+	trent.sees("This account is blocked")
+	admin.press("the button", `document.querySelector("button[value='trent@example.com']")`)
+	admin.sees("Unblocked.")
+	admin.lacks("left before the first day")
 }
 
 // testEndAndDelete: one session ends, then all, then the person is taken along and
@@ -174,10 +190,14 @@ func testDirectoryLooks(t *testing.T, browser context.Context, scheme string) {
 	}
 	s.run("users", "block", "--reason", "left the company", "layla@example.com")
 	s.run("sessions", "end", "--user", "rachel@example.com")
+	s.run("users", "block", "--reason", "never to come, for a reason that takes a line and a half", "maximilian.von-und-zu-der-langen-adresse@department.of.a.very.long.subdomain.example.com")
+	s.run("users", "block", "--reason", "phishing", "stranger@example.net")
 	for name, open := range map[string]func(){
-		"users":      func() { b.open(s.url + "/_auth/users") },
-		"users-next": func() { b.open(s.url + "/_auth/users"); b.click("Next page"); b.sees("First page") },
-		"users-none": func() { b.open(s.url + "/_auth/users?q=xyzzy&show=blocked") },
+		"users":         func() { b.open(s.url + "/_auth/users") },
+		"users-next":    func() { b.open(s.url + "/_auth/users"); b.click("Next page"); b.sees("First page") },
+		"users-none":    func() { b.open(s.url + "/_auth/users?q=xyzzy&show=blocked") },
+		"users-blocked": func() { b.open(s.url + "/_auth/users?show=blocked"); b.sees("phishing") },
+		"block-address": func() { b.open(s.url + "/_auth/users/block?email=alice@example.com") },
 		"user-long": func() {
 			b.open(s.url + "/_auth/users?q=maxi")
 			b.press("her", `document.querySelector("a.who")`)
