@@ -7,6 +7,9 @@ import (
 	"testing/fstest"
 )
 
+// Apart is between a transaction of several sign-ins and the next one.
+const Apart = apart
+
 // Hang makes every call that begins from now on wait for the channel, as on a
 // disk that does not answer.
 func (s *Store) Hang(until <-chan struct{}) {

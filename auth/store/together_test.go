@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/loginwall/loginwall/auth"
@@ -135,4 +136,36 @@ func TestSignInTogetherSpoilt(t *testing.T) {
 			t.Errorf("sign-in %d: %v", n, err)
 		}
 	}
+}
+
+// A transaction of several is followed by the next one a little later; nobody who
+// comes alone waits.
+func TestSignInTogetherApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var at []time.Time
+		s := open(t, store.Config{URL: "sqlite:" + newPath(t), Create: true, Observe: func(_ context.Context, what string, _ time.Duration, _ error) {
+			if what == "sign ins" { // one after the other
+				at = append(at, time.Now())
+			}
+		}})
+		disk := make(chan struct{})
+		s.Hang(disk)
+		var all sync.WaitGroup
+		for n := range 3 {
+			all.Go(func() { signIn(t, s, n) })
+			synctest.Wait()
+		}
+		close(disk)
+		all.Wait()
+		for n := range 2 {
+			signIn(t, s, n)
+		}
+		var gaps []time.Duration
+		for i := range at[1:] {
+			gaps = append(gaps, at[i+1].Sub(at[i]))
+		}
+		if want := []time.Duration{0, store.Apart, 0}; !slices.Equal(gaps, want) {
+			t.Errorf("between transactions: %v, want %v", gaps, want)
+		}
+	})
 }
