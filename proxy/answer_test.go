@@ -305,6 +305,22 @@ func TestResponseTrailers(t *testing.T) {
 	}
 }
 
+// net/http's transport takes a name with a blank in it; no client is to read such a
+// field as one that we would have taken out.
+func TestSMG056NamesWithBlanks(t *testing.T) {
+	for line, passes := range map[string]bool{
+		"X-Any: here": true, "X-Any : here": false, "X Any: here": false, "X-Loginwall : here": false,
+		"Set-Cookie : __Host-loginwall=here": false, "Set-Cookie\t: __Host-loginwall=here": false,
+	} {
+		app := newRawApp(t, "HTTP/1.1 103 Early Hints\r\n"+line+"\r\n\r\nHTTP/1.1 200 OK\r\n"+line+"\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n"+line+"\r\n\r\n")
+		r := newRig(t, app.url, setup{})
+		got := r.raw("GET / HTTP/1.1\r\nHost: app.test\r\nTE: trailers\r\nCookie: " + r.signIn(alice) + "\r\nConnection: close\r\n\r\n")
+		if want := map[bool]int{true: 3}[passes]; strings.Count(got, "here") != want {
+			t.Errorf("%q came %d times, want %d: %q", line, strings.Count(got, "here"), want, got)
+		}
+	}
+}
+
 func TestSTR185EventsComeAtOnce(t *testing.T) {
 	next := make(chan struct{})
 	app := newApp(t, func(w http.ResponseWriter, r *http.Request) {
