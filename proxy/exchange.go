@@ -217,12 +217,14 @@ type answerBody struct {
 	large bool // and of known length
 }
 
-// Read gives a large body to the client by itself, where it need not pass through p.
+// Read gives a large body to the client by itself, when its beginning has gone the
+// usual way.
 func (b *answerBody) Read(p []byte) (int, error) {
 	if b.large && b.x.out.bytes.Load() > spliceAfter {
 		if done, err := b.splice(); done {
 			return 0, err
 		}
+		return 0, b.copyRest()
 	}
 	return b.read(p)
 }

@@ -14,7 +14,31 @@ const (
 	// spliceAfter is how much of it goes the usual way, for net/http holds back the
 	// header until it has more than this of the body.
 	spliceAfter = 2 << 10
+	// largePiece is how much of a large answer is copied at a time: each write to a
+	// connection costs, and each is a packet where packets have any size.
+	largePiece = 128 << 10
 )
+
+// copyRest does with the rest of a large body what ReverseProxy would, but in larger
+// pieces.
+func (b *answerBody) copyRest() error {
+	piece, _ := b.x.up.pieces.Get().(*[largePiece]byte)
+	if piece == nil {
+		piece = new([largePiece]byte)
+	}
+	defer b.x.up.pieces.Put(piece)
+	for {
+		n, err := b.read(piece[:])
+		if n > 0 {
+			if _, err := b.x.out.Write(piece[:n]); err != nil {
+				return err
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
 
 // splice sends the rest of a body from the upstream's socket to the client's inside
 // of the kernel. It does nothing, and says so, where something stands between the

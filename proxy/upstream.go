@@ -74,6 +74,7 @@ type Upstream struct {
 	transport *http.Transport
 	direct    *direct.Transport // nil where transport carries everything
 	proxy     *httputil.ReverseProxy
+	pieces    sync.Pool // lends space for large bodies
 	// headerTimeout is kept by Live: a timer for each request costs more.
 	headerTimeout time.Duration
 }

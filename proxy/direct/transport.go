@@ -23,8 +23,9 @@ const (
 	// maxInformational bounds the 1xx answers before the final one. Who watches them
 	// may set a limit of its own below it.
 	maxInformational = 64
-	// copySize is how much of a request's body is read at a time.
-	copySize = 32 << 10
+	// copySize is how much of a request's body is read at a time: as much as a packet
+	// on the way to a neighbour can be.
+	copySize = 64 << 10
 )
 
 // ErrBusy says that no connection was free, and none became free in time.
