@@ -8,7 +8,7 @@ import (
 )
 
 // ownFields is how many header fields the wall adds, at most times.
-const ownFields = 12
+const ownFields = 9
 
 // endToEnd returns the header of a request to the upstream: the client's, without
 // what was meant for the wall alone (RFC 9110, section 7.6.1), without what claims
