@@ -20,8 +20,12 @@ const staticPrefix = ownPrefix + "static/"
 // stable is the one file that apps name: it has a second address, without a hash.
 const stable = "session.js"
 
-// remarks are what only readers of the source need.
-var remarks = regexp.MustCompile(`(?m)^\s*(//.*\n)?`)
+// remarks and airs are what only readers of a script's source need. No text in a script
+// of ours has a space beside a sign.
+var (
+	remarks = regexp.MustCompile(`(?m)^\s*(//.*\n)?`)
+	airs    = regexp.MustCompile(` ?([=(),{}?:&|<>!]+) ?`)
+)
 
 // A file is one of our own, under a name that changes with its content.
 type file struct {
@@ -57,7 +61,7 @@ func readFiles(c Config) (files map[string]file, sign string, err error) {
 			body = []byte(css)
 		}
 		if path.Ext(entry.Name()) == ".js" {
-			body = remarks.ReplaceAll(body, nil)
+			body = airs.ReplaceAll(remarks.ReplaceAll(body, nil), []byte("$1"))
 		}
 		add(entry.Name(), types[path.Ext(entry.Name())], body)
 	}

@@ -96,6 +96,17 @@ func testSessionResumes(t *testing.T, browser context.Context, _ *scene) {
 	b.signInAgain()
 	b.sees("Saved half a thought, kept")
 
+	// Somebody else's sign-in sends nothing in his name.
+	b.open(s.url + "/notes")
+	b.do("poll no more", chromedp.Evaluate[chromedp.Void](`poll = () => {}`))
+	b.do("type", chromedp.SendKeys(chromedp.CSS("#note"), "for alice"))
+	end()
+	b.click("Put")
+	b.sees("Your session has ended.")
+	b.signInAgainAs("bob@example.com")
+	b.sees("Another account. Reload.")
+	b.until("nothing was sent", `put.textContent == "Put"`)
+
 	// Who is signed in is asked nothing.
 	b.open(s.url + "/notes")
 	b.do("type", chromedp.SendKeys(chromedp.CSS("#note"), "another"))
@@ -106,6 +117,11 @@ func testSessionResumes(t *testing.T, browser context.Context, _ *scene) {
 // signInAgain presses the button of session.js's question and signs in within the
 // window that opens, which closes by itself.
 func (b *tab) signInAgain() {
+	b.t.Helper()
+	b.signInAgainAs("alice@example.com")
+}
+
+func (b *tab) signInAgainAs(email string) {
 	b.t.Helper()
 	before := b.windows()
 	b.click("Sign in")
@@ -121,7 +137,7 @@ func (b *tab) signInAgain() {
 		}
 		return false
 	})
-	w.signIn("alice@example.com")
+	w.signIn(email)
 	poll(b.t, "the window does not close", func() bool { return !b.windows()[opened] })
 }
 
