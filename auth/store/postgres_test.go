@@ -5,10 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,37 +46,7 @@ func TestPostgres(t *testing.T) {
 
 // Many walls may start at once; one makes the tables, and nobody sees half of them.
 func testPostgresAtOnce(t *testing.T, p *storetest.Postgres) {
-	url := p.Database(t)
-	if _, err := store.Open(t.Context(), store.Config{URL: url}); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("Open without Create: %v", err)
-	}
-	var created atomic.Int32
-	var group sync.WaitGroup
-	for n := range 20 {
-		group.Go(func() {
-			s, err := store.Open(t.Context(), store.Config{URL: url, Create: true})
-			if err != nil {
-				t.Errorf("Open: %v", err)
-				return
-			}
-			defer s.Close()
-			if s.Created() {
-				created.Add(1)
-			}
-			if _, err := trySignIn(t.Context(), s, n); err != nil {
-				t.Errorf("SignIn: %v", err)
-			}
-		})
-	}
-	group.Wait()
-	s := open(t, store.Config{URL: url})
-	users, _, err := s.Users(t.Context(), store.UserQuery{})
-	if created.Load() != 1 || len(users) != 20 || err != nil {
-		t.Errorf("%d made it, %d users, %v", created.Load(), len(users), err)
-	}
-	if err := s.Verify(t.Context()); err != nil {
-		t.Error(err)
-	}
+	createAtOnce(t, p.Database(t), 20)
 }
 
 // STO-208: what is not ours, or of a newer release, is refused and stays as it was.

@@ -167,12 +167,21 @@ func TestManyAtOnce(t *testing.T) {
 
 // Many may start at once; one makes the store, and nobody sees half of it.
 func TestCreateAtOnce(t *testing.T) {
-	path := newPath(t)
+	createAtOnce(t, "sqlite:"+newPath(t), 8)
+}
+
+// createAtOnce opens a store that is not there as so many walls would, each of which
+// signs somebody in.
+func createAtOnce(t *testing.T, url string, walls int) {
+	t.Helper()
+	if _, err := store.Open(t.Context(), store.Config{URL: url}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Open without Create: %v", err)
+	}
 	var created atomic.Int32
 	var group sync.WaitGroup
-	for n := range 8 {
+	for n := range walls {
 		group.Go(func() {
-			s, err := store.Open(t.Context(), store.Config{URL: "sqlite:" + path, Create: true})
+			s, err := store.Open(t.Context(), store.Config{URL: url, Create: true})
 			if err != nil {
 				t.Errorf("Open: %v", err)
 				return
@@ -187,9 +196,13 @@ func TestCreateAtOnce(t *testing.T) {
 		})
 	}
 	group.Wait()
-	users, _, err := open(t, store.Config{URL: "sqlite:" + path}).Users(t.Context(), store.UserQuery{})
-	if created.Load() != 1 || len(users) != 8 || err != nil {
+	s := open(t, store.Config{URL: url})
+	users, _, err := s.Users(t.Context(), store.UserQuery{})
+	if created.Load() != 1 || len(users) != walls || err != nil {
 		t.Errorf("%d made it, %d users, %v", created.Load(), len(users), err)
+	}
+	if err := s.Verify(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -2,9 +2,6 @@ package main
 
 import (
 	"bufio"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -13,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -47,17 +43,8 @@ func newPebble(t *testing.T, validity time.Duration, https, http string) *pebble
 	startChild(t, exec.Command(peerProgram(t, "pebble-challtestsrv", "pebble"), "-dns01", dns, "-http01", "", "-https01", "", "-tlsalpn01", "", "-management", mustAddress(t), "-defaultIPv6", "")) //nolint:gosec // a test's own
 
 	a := newAuthority(t)
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	check(t, err)
-	cert, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		SerialNumber: big.NewInt(2), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}, a.cert, key.Public(), a.key)
-	check(t, err)
-	der, err := x509.MarshalECPrivateKey(key)
-	check(t, err)
+	a.issue(t, folder, 2)
 	writePEM(t, p.caFile, "CERTIFICATE", a.cert.Raw)
-	writePEM(t, filepath.Join(folder, "cert.pem"), "CERTIFICATE", cert)
-	writePEM(t, filepath.Join(folder, "key.pem"), "EC PRIVATE KEY", der)
 	text, err := json.Marshal(map[string]any{"pebble": map[string]any{
 		"listenAddress": address, "managementListenAddress": management,
 		"certificate": filepath.Join(folder, "cert.pem"), "privateKey": filepath.Join(folder, "key.pem"),

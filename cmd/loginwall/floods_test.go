@@ -267,12 +267,17 @@ func slowHeader(_ *testing.T, f *flooded, _ int) error {
 	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: app.test\r\nX-Slow: "); err != nil {
 		return err
 	}
+	return trickle(conn, conn, 10*time.Second)
+}
+
+// trickle sends a byte now and then, and wants the connection closed in time. in reads it.
+func trickle(conn net.Conn, in io.Reader, limit time.Duration) error {
 	closed := make(chan struct{})
 	go func() {
-		_, _ = io.Copy(io.Discard, conn)
+		_, _ = io.Copy(io.Discard, in)
 		close(closed)
 	}()
-	for began := time.Now(); time.Since(began) < 10*time.Second; {
+	for began := time.Now(); time.Since(began) < limit; {
 		select {
 		case <-closed:
 			return nil
@@ -401,20 +406,7 @@ func slowBody(_ *testing.T, f *flooded, _ int) error {
 	if response.StatusCode != http.StatusUnauthorized {
 		return errors.New(response.Status)
 	}
-	closed := make(chan struct{})
-	go func() {
-		_, _ = io.Copy(io.Discard, in)
-		close(closed)
-	}()
-	for began := time.Now(); time.Since(began) < 15*time.Second; {
-		select {
-		case <-closed:
-			return nil
-		case <-time.After(500 * time.Millisecond):
-			_, _ = conn.Write([]byte("x")) // an error shows as closed
-		}
-	}
-	return errKeptOpen
+	return trickle(conn, in, 15*time.Second)
 }
 
 func oneSession(_ *testing.T, f *flooded, i int) error {

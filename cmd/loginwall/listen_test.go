@@ -60,18 +60,19 @@ func TestListensOnASocketForItsUserAndGroup(t *testing.T) {
 			t.Error("the first wall cannot be reached any more")
 		}
 	})
-	t.Run("healthcheck asks on the socket", func(t *testing.T) {
-		file := filepath.Join(r.folder, "wall.yaml")
-		text, err := os.ReadFile(file)
-		check(t, err)
-		without := filepath.Join(r.folder, "without-ops.yaml")
-		check(t, os.WriteFile(without, []byte(strings.Replace(string(text), "ops_listen: "+r.ops, "ops_listen: off", 1)), 0o600))
-		for _, file := range []string{file, without} {
-			if out, err := exec.CommandContext(t.Context(), "loginwall", "healthcheck", "--config", file).CombinedOutput(); err != nil {
-				t.Errorf("%v: %s", err, out)
-			}
+	t.Run("healthcheck asks on the socket", r.checkHealth)
+}
+
+// checkHealth asks at ops_listen and, where that is off, on the serving port.
+func (r *rig) checkHealth(t *testing.T) {
+	file := filepath.Join(r.folder, "wall.yaml")
+	without := filepath.Join(r.folder, "without-ops.yaml")
+	check(t, os.WriteFile(without, []byte(strings.Replace(readFile(t, file), "ops_listen: "+r.ops, "ops_listen: off", 1)), 0o600))
+	for _, file := range []string{file, without} {
+		if out, err := exec.CommandContext(t.Context(), "loginwall", "healthcheck", "--config", file).CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
 		}
-	})
+	}
 }
 
 func TestASocketsPeerIsBelievedWhenItIsNamed(t *testing.T) {

@@ -42,9 +42,7 @@ type panva struct {
 func newPanva(t *testing.T, wall string) *panva {
 	t.Helper()
 	_, dir := nodePeer(t, "oidc-provider")
-	address, err := freeAddress()
-	check(t, err)
-	_, port, _ := net.SplitHostPort(address)
+	_, port, _ := net.SplitHostPort(mustAddress(t))
 	client := func(id, method string) map[string]any {
 		return map[string]any{
 			"client_id": id, "client_secret": peerSecret, "token_endpoint_auth_method": method,
@@ -428,9 +426,7 @@ oidc:
 func TestZitadel(t *testing.T) {
 	t.Parallel()
 	program := goPeer(t, "github.com/zitadel/oidc/v3/example/server")
-	address, err := freeAddress()
-	check(t, err)
-	_, port, _ := net.SplitHostPort(address)
+	_, port, _ := net.SplitHostPort(mustAddress(t))
 	issuer := "http://localhost:" + port + "/"
 	users := filepath.Join(t.TempDir(), "users.json")
 	account := func(id string, verified bool) map[string]any {
