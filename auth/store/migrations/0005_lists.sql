@@ -4,4 +4,4 @@ CREATE INDEX sessions_open ON sessions (user_id, expires, last_seen) WHERE ended
 DROP INDEX users_email;
 CREATE INDEX users_email ON users (email, id);
 -- Who was turned away is counted without the trail itself; sign-ins do not write it.
-CREATE INDEX events_denied ON events (at, email, detail) WHERE kind = 'denied';
+CREATE INDEX events_denied ON events (kind, at, email, detail) WHERE kind = 'denied';
