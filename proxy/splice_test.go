@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -144,6 +145,29 @@ func TestLargeAnswersPassToTheByte(t *testing.T) {
 				t.Errorf("log: %s", log)
 			}
 		})
+	}
+}
+
+// Large uploads arrive to the byte, too, with a length and without.
+func TestLargeUploadsPassToTheByte(t *testing.T) {
+	app := newApp(t, func(w http.ResponseWriter, r *http.Request) {
+		h := sha256.New()
+		n, err := io.Copy(h, r.Body)
+		_, _ = fmt.Fprintf(w, "%d %v %v %x", n, err, r.ContentLength, h.Sum(nil))
+	})
+	for _, direct := range []bool{false, true} {
+		r := newRig(t, app, setup{upstream: func(up *proxy.UpstreamConfig) { up.Direct = direct }})
+		cookie := r.signIn(alice)
+		for i, size := range []int{1, 4 << 10, 64 << 10, 64<<10 + 1, 3<<20 + 7} {
+			content := noise(byte(i), size)
+			sum := sha256.Sum256(content)
+			for length, body := range map[int]io.Reader{size: bytes.NewReader(content), -1: io.MultiReader(bytes.NewReader(content))} {
+				want := fmt.Sprintf("%d <nil> %d %x", size, length, sum)
+				if _, got := r.send(cookie, http.MethodPut, "/", body); got != want {
+					t.Errorf("direct %v: %q, want %q", direct, got, want)
+				}
+			}
+		}
 	}
 }
 

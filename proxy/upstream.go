@@ -37,6 +37,8 @@ const (
 	// pingAfter and pingWait find HTTP/2 connections that died without a word.
 	pingAfter, pingWait = 30 * time.Second, 15 * time.Second
 	copyBuffer          = 32 << 10
+	// uploadPiece is how much of a request's body net/http's Transport sends at a time.
+	uploadPiece = 64 << 10
 )
 
 // An UpstreamConfig says how an app is reached.
@@ -147,6 +149,7 @@ func newTransport(c UpstreamConfig) *http.Transport {
 	if c.Socket != "" {
 		network = func(string, string) (string, string) { return "unix", c.Socket }
 	}
+	pieces := new(sync.Pool)
 	t := &http.Transport{
 		// No Proxy: the environment does not decide where requests go.
 		DialContext: func(ctx context.Context, n, address string) (net.Conn, error) {
@@ -155,6 +158,9 @@ func newTransport(c UpstreamConfig) *http.Transport {
 			conn, err := dialer.DialContext(ctx, n, address)
 			if c.Dialed != nil {
 				c.Dialed(c.Now().Sub(start), err)
+			}
+			if tcp, ok := conn.(*net.TCPConn); ok {
+				return upstreamConn{tcp, pieces}, nil
 			}
 			return conn, err
 		},
@@ -218,3 +224,20 @@ func (b *buffers) Get() []byte {
 }
 
 func (b *buffers) Put(p []byte) { b.pool.Put((*[copyBuffer]byte)(p)) }
+
+// An upstreamConn sends the bodies of requests in larger pieces than net/http's
+// Transport would by itself, and lends the space, which is else made for each.
+type upstreamConn struct {
+	*net.TCPConn
+	pieces *sync.Pool
+}
+
+// ReadFrom copies until src ends.
+func (c upstreamConn) ReadFrom(src io.Reader) (int64, error) {
+	piece, _ := c.pieces.Get().(*[uploadPiece]byte)
+	if piece == nil {
+		piece = new([uploadPiece]byte)
+	}
+	defer c.pieces.Put(piece)
+	return io.CopyBuffer(struct{ io.Writer }{c.TCPConn}, src, piece[:])
+}
