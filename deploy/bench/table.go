@@ -44,6 +44,8 @@ func bars() []bar {
 			bar{"1 KiB, 2 connections", cpu, kind, 1, true, false},
 			bar{"1 KiB, 64 connections", p99, kind, 1, true, false},
 			bar{"1 KiB, 64 connections, 5,120 requests per second", p99, kind, 1, true, false},
+			bar{"memory", "with 5000 idle keep-alive connections", kind, 1.1, true, false},
+			bar{"memory", "with 1000 WebSockets", kind, 1.1, true, false},
 			bar{"memory", "each of 5000 idle keep-alive connections", kind, 1.1, true, false},
 			bar{"memory", "each of 1000 WebSockets", kind, 1, true, false},
 			bar{"1 MiB, 64 connections", cpu, kind, 1, true, false},
