@@ -119,6 +119,9 @@ func (c *guardedConn) over(now time.Time) bool {
 func (c *guardedConn) SetWriteDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if t.IsZero() && c.limit.IsZero() {
+		return nil // net/http says so behind every answer, and what stands because of the stall may
+	}
 	c.limit, c.armed = t, time.Time{}
 	return c.Conn.SetWriteDeadline(t)
 }
