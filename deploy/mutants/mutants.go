@@ -82,7 +82,7 @@ func mutants() []mutant {
 		{"CSR-171", "own sessions are ended by forms of any site", "auth/directory/own.go", "if !h.Pages.SameOrigin(v.r) {", "if false {", whole, directory},
 		{"-", "changes with an old sign-in", "auth/directory/change.go", "if v.now.Sub(v.who.Session().Created) > freshness {", "if false {", whole, "TestChangesNeedAFreshSignIn"},
 		{"-", "the session of another user is ended", "auth/directory/change.go", "if s.User != user {", "if false {", whole, directory},
-		{"-", "what is not understood ends every session", "auth/directory/change.go", "if v.r.ContentLength != 0 {", "if false {", whole, "TestAttackDirectory"},
+		{"-", "what is not understood ends every session", "auth/directory/input.go", `case values.Has("session") && in.Session == "":`, "case false:", whole, "TestUnclear"},
 		{"CSR-179", "the own page tells the ids of sessions", "auth/directory/own.go", "Handle: handle(o.ID)", "Handle: string(o.ID)", whole, "TestAttackDirectory"},
 		{"ADM-228", "an admin locks himself out unawares", "auth/directory/change.go", `case ask.Warning != "" && !in.Confirm:`, "case false:", whole, directory},
 
