@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"hash"
 	"io"
 	"log/slog"
@@ -103,7 +102,8 @@ func (w *wall) reload(ctx context.Context) {
 			slog.String("old", change.Old), slog.String("new", change.New), slog.Bool("needs_restart", change.Restart))
 	}
 	w.log.InfoContext(ctx, "reloaded")
-	if err := w.store.Record(ctx, auth.Event{At: w.program.now(), Kind: auth.EventReloaded, Actor: "configuration file", Detail: strings.Join(keys, ", ")}); err != nil && !errors.Is(err, context.Canceled) {
+	// What is in force is recorded, though the wall be about to end.
+	if err := w.store.Record(context.WithoutCancel(ctx), auth.Event{At: w.program.now(), Kind: auth.EventReloaded, Actor: "configuration file", Detail: strings.Join(keys, ", ")}); err != nil {
 		w.log.ErrorContext(ctx, "event not recorded", slog.Any("error", err))
 	}
 }

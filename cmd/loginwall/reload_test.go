@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"runtime/pprof"
@@ -9,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/loginwall/loginwall/auth"
+	"github.com/loginwall/loginwall/auth/store"
 	"github.com/loginwall/loginwall/config"
 )
 
@@ -42,6 +45,11 @@ func TestReloadsLeaveNothingRunning(t *testing.T) {
 	}
 	poll(t, "other providers than the two in force are running", running(2))
 	r.writeTo(t, file, strings.Replace(basics, "$CLIENT_SECRET", "GOCSPX-another-9", 1))
-	w.reload(t.Context())
+	ending, end := context.WithCancel(t.Context())
+	end()
+	w.reload(ending)
+	if events, _, err := w.store.Events(t.Context(), store.EventQuery{Kind: auth.EventReloaded}); len(events) != 11 || err != nil {
+		t.Errorf("%d of 11 reloads are recorded: %v", len(events), err)
+	}
 	poll(t, "the provider in force is not running alone", running(1))
 }
