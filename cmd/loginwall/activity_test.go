@@ -67,7 +67,7 @@ func testActivity(t *testing.T, browser context.Context, _ *scene) {
 	b.click("Latest")
 	b.until("the first again", `document.querySelectorAll("tbody tr").length == 25 && !location.search.includes("after=")`)
 	b.open(s.url + "/_auth/users/events?since=yesterday")
-	b.sees("This address cannot be read")
+	b.sees("This was not understood")
 
 	// The same for programs; our own pages let none run.
 	b.open(s.url + "/of-the-app")

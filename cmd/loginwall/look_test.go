@@ -94,6 +94,14 @@ func (b *tab) picture(name string) {
 			b.t.Fatal(err)
 		}
 	}
+	var paper struct {
+		Data []byte `json:"data"`
+	}
+	b.do("print", func(ctx context.Context, target *chromedp.Target) (chromedp.Void, error) {
+		a4 := map[string]any{"paperWidth": 8.27, "paperHeight": 11.69}
+		return chromedp.Void{}, target.Call(ctx, "Page.printToPDF", a4, &paper)
+	})
+	check(b.t, os.WriteFile(filepath.Join(folder, name+".pdf"), paper.Data, 0o644))
 }
 
 // A gallery shows every page at an address of its own.
