@@ -68,7 +68,7 @@ func withAccent(css, accent string) (string, error) {
 	return light + darkScheme + dark, nil
 }
 
-const darkScheme = "@media (prefers-color-scheme: dark)"
+const darkScheme = "@media screen and (prefers-color-scheme: dark)"
 
 func variable(name string) *regexp.Regexp {
 	return regexp.MustCompile(`--` + name + `: (#[0-9a-f]{6});`)

@@ -74,7 +74,7 @@ func TestStatic(t *testing.T) {
 			t.Errorf("the stylesheet has %s", never)
 		}
 	}
-	for _, must := range []string{":focus-visible", "prefers-color-scheme: dark", "prefers-reduced-motion", "@media print", "overflow-wrap: anywhere"} {
+	for _, must := range []string{":focus-visible", "screen and (prefers-color-scheme: dark)", "screen and (max-width: 48rem)", "prefers-reduced-motion", "@media print", "overflow-wrap: anywhere"} {
 		if !strings.Contains(text, must) {
 			t.Errorf("the stylesheet has no %s", must)
 		}
@@ -253,7 +253,7 @@ func TestContrastFormula(t *testing.T) {
 // falls back on the light one, as the cascade does.
 func palettes(t *testing.T, text string) (light, dark map[string]float64) {
 	t.Helper()
-	first, rest, ok := strings.Cut(text, "@media (prefers-color-scheme: dark)")
+	first, rest, ok := strings.Cut(text, "@media screen and (prefers-color-scheme: dark)")
 	if !ok {
 		t.Fatal("no dark scheme")
 	}
