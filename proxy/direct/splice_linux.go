@@ -18,6 +18,9 @@ const (
 	// maxPipes bounds the pipes in use: each takes two descriptors, and keeps what a
 	// slow client has not taken yet. Beyond it bodies are copied.
 	maxPipes = 256
+	// pipeSize is what a pipe is asked to hold, in bytes. With the kernel's usual 64 KiB
+	// the app is woken for each of them, which costs it more than it saves us.
+	pipeSize = 256 << 10
 )
 
 // pipes says how many are in use, and whether the kernel does not let us have any.
@@ -48,6 +51,9 @@ func (a *answer) Splice() *Pipe {
 		all.used.Add(-1)
 		return nil
 	}
+	const setSize = 1031 // F_SETPIPE_SZ
+	// Where the kernel refuses, the pipe works as it is.
+	_, _, _ = syscall.Syscall(syscall.SYS_FCNTL, uintptr(ends[1]), setSize, pipeSize)
 	return &Pipe{out: ends[0], in: ends[1], all: all, a: a}
 }
 
