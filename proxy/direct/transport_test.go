@@ -359,6 +359,7 @@ func TestIdleConnectionsAreLookedAt(t *testing.T) {
 			if got := carry(ours, get(t.Context(), "POST", "/", strings.NewReader("x"))); got.Body != "ok" || len(up.requests()) != 4 {
 				t.Errorf("%+v, %d requests", got, len(up.requests()))
 			}
+			settle(t, ours) // the upload may end a moment after the answer
 			if open, idle, _ := ours.Stats(); open != 1 || idle != 1 {
 				t.Errorf("%d open, %d idle", open, idle)
 			}
