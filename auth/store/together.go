@@ -93,7 +93,8 @@ func (s *Store) writeTogether(ctx context.Context) {
 // writeGroup writes all in one transaction, or, where one of them spoils it, each in
 // its own.
 func (s *Store) writeGroup(ctx context.Context, group []*signIn) {
-	group = slices.DeleteFunc(group, func(one *signIn) bool { return one.ctx.Err() != nil }) // nobody waits for it any more
+	// A copy: a transaction that time ran out for may still be at work on what it was given.
+	group = slices.DeleteFunc(slices.Clone(group), func(one *signIn) bool { return one.ctx.Err() != nil }) // nobody waits for it any more
 	if len(group) == 0 {
 		return
 	}

@@ -1,12 +1,15 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -168,4 +171,43 @@ func TestSignInTogetherApart(t *testing.T) {
 			t.Errorf("between transactions: %v, want %v", gaps, want)
 		}
 	})
+}
+
+// A transaction whose time has run out goes on with those it was given, although
+// nobody waits for them any more.
+func TestSignInTogetherTooLate(t *testing.T) {
+	var late atomic.Bool
+	woken := make(chan struct{})
+	s := open(t, store.Config{
+		URL: "sqlite:" + newPath(t), Create: true, Timeout: 200 * time.Millisecond,
+		Now: func() time.Time {
+			if late.Load() && bytes.Contains(debug.Stack(), []byte(".(*tx).begin(")) {
+				<-woken
+			}
+			return time.Now()
+		},
+	})
+	disk := make(chan struct{})
+	s.Hang(disk)
+	var all sync.WaitGroup
+	for n := range 5 {
+		all.Go(func() {
+			_, _ = s.SignIn(t.Context(), auth.SignIn{Identity: person(n), Session: auth.NewSessionID(), MaxAge: time.Hour})
+		})
+		if n == 0 {
+			eventually(t, s, 0)
+		}
+	}
+	eventually(t, s, 4)
+	late.Store(true)
+	close(disk)
+	all.Wait()
+	for _, busy := s.Waiting(); busy; _, busy = s.Waiting() { // until the writer has given it up, too
+		time.Sleep(time.Millisecond)
+	}
+	late.Store(false)
+	close(woken)
+	if _, err := s.SignIn(t.Context(), auth.SignIn{Identity: person(9), Session: auth.NewSessionID(), MaxAge: time.Hour}); err != nil {
+		t.Error(err)
+	}
 }
