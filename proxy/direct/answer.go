@@ -300,7 +300,7 @@ func (a *answer) Read(p []byte) (n int, err error) {
 	case inChunks:
 		n, err = a.readChunks(p)
 	case untilClose:
-		n, err = a.c.take(p)
+		n, err = a.c.take(p, false)
 	}
 	return a.moved(n, err)
 }

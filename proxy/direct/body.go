@@ -30,7 +30,7 @@ type body struct {
 }
 
 func (a *answer) readLength(p []byte) (int, error) {
-	n, err := a.c.take(p[:min(int64(len(p)), a.left)])
+	n, err := a.c.take(p[:min(int64(len(p)), a.left)], true)
 	a.left -= int64(n)
 	if err == nil && a.left == 0 {
 		return n, io.EOF
@@ -56,7 +56,7 @@ func (a *answer) readChunks(p []byte) (n int, err error) {
 		if n > 0 && a.c.buffered() == 0 {
 			break
 		}
-		m, err := a.c.take(p[n:][:min(int64(len(p)-n), a.left)])
+		m, err := a.c.take(p[n:][:min(int64(len(p)-n), a.left)], true)
 		n += m
 		a.left -= int64(m)
 		if err != nil {

@@ -86,8 +86,8 @@ func (c *conn) fill() error {
 }
 
 // take is Read through what was read ahead. p is not longer than what belongs to
-// the answer.
-func (c *conn) take(p []byte) (int, error) {
+// the answer. framed says that its end is known without the connection's.
+func (c *conn) take(p []byte, framed bool) (int, error) {
 	if c.r == c.w {
 		if len(p) >= bufferSize {
 			return c.read(p)
@@ -98,7 +98,7 @@ func (c *conn) take(p []byte) (int, error) {
 	}
 	n := copy(p, c.buf[c.r:c.w])
 	c.r += n
-	if n < len(p) {
+	if framed && n < len(p) {
 		n += c.readNow(p[n:])
 	}
 	return n, nil
@@ -106,7 +106,8 @@ func (c *conn) take(p []byte) (int, error) {
 
 // readNow reads what is there already, and waits for nothing: behind a head there is
 // mostly more of the body than was read ahead with it, and what is read in one piece
-// is written in one.
+// is written in one. It must not be asked where the connection's end is the answer's:
+// the kernel tells of a reset once, and then of an end.
 func (c *conn) readNow(p []byte) (n int) {
 	if c.raw != nil {
 		_ = c.raw.Read(func(fd uintptr) bool {

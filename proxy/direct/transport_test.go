@@ -618,3 +618,26 @@ func (c *closing) Close() error {
 	c.once.Do(func() { close(c.closed) })
 	return nil
 }
+
+// The kernel tells of a reset once, and then of an end, which is what ends an answer
+// without a length: one that was cut off must not look like a whole one.
+func TestAResetIsNoEnd(t *testing.T) {
+	t.Parallel()
+	broken := make(chan struct{})
+	up := newUpstream(t, "tcp", func(w *wire) {
+		w.request()
+		w.say("HTTP/1.0 200 OK\r\n\r\nhalf of it")
+		<-broken
+		w.reset()
+		broken <- struct{}{}
+	})
+	_, ours := carriers(up.dial, nil)
+	res, err := ours.RoundTrip(get(t.Context(), "GET", "/", nil))
+	must(t, err)
+	defer res.Body.Close()
+	broken <- struct{}{}
+	<-broken
+	if body, err := io.ReadAll(res.Body); err == nil {
+		t.Errorf("%q is whole", body)
+	}
+}
