@@ -73,7 +73,7 @@ func testSessionResumes(t *testing.T, browser context.Context, _ *scene) {
 
 	// A poll finds out.
 	s.run("sessions", "end", "--user", "alice@example.com")
-	b.sees("Your session has ended.")
+	b.sees("Session ended.")
 	b.signInAgain()
 	b.until("the poll goes on", goesOn)
 	b.until("no poll saw the end", `out.textContent.startsWith("200")`)
@@ -83,7 +83,7 @@ func testSessionResumes(t *testing.T, browser context.Context, _ *scene) {
 	b.do("poll no more", chromedp.Evaluate[chromedp.Void](`poll = () => {}`))
 	end()
 	b.click("Put")
-	b.sees("Your session has ended.")
+	b.sees("Session ended.")
 	b.signInAgain()
 	b.sees("200 half a thought by alice@example.com")
 	kept()
@@ -91,7 +91,7 @@ func testSessionResumes(t *testing.T, browser context.Context, _ *scene) {
 	// A form that is posted asks first.
 	end()
 	b.click("Save")
-	b.sees("Your session has ended.")
+	b.sees("Session ended.")
 	b.until("the page waits", `note.value == "half a thought" && location.hash == "#part-2"`)
 	b.signInAgain()
 	b.sees("Saved half a thought, kept")
@@ -102,9 +102,9 @@ func testSessionResumes(t *testing.T, browser context.Context, _ *scene) {
 	b.do("type", chromedp.SendKeys(chromedp.CSS("#note"), "for alice"))
 	end()
 	b.click("Put")
-	b.sees("Your session has ended.")
+	b.sees("Session ended.")
 	b.signInAgainAs("bob@example.com")
-	b.sees("Another account. Reload.")
+	b.sees("Other user. Reload.")
 	b.until("nothing was sent", `put.textContent == "Put"`)
 
 	// Who is signed in is asked nothing.

@@ -5,14 +5,15 @@
 {
 	let d = document, ask = fetch, own = "/_auth/me", asked,
 	// Who it is: what waits was meant by one person, and is not sent in another's name.
-	who = () => ask(own).then(r => r.json()).then(i => i.subject), was = who(),
+	// Who cannot be told is like nobody else: an error has no equal.
+	who = () => ask(own).then(r => r.status > 401 ? 0() : r.json()).then(i => i.subject).catch(e => e), was = who(),
 	// One question for all that wait; the answer is empty where somebody said no.
 	again = () => asked ||= new Promise(done => {
 		let ui = d.createElement("dialog"), go = d.createElement("button"), n = new BroadcastChannel("loginwall")
-		ui.append("Your session has ended. ", go)
+		ui.append("Session ended. ", go)
 		go.append("Sign in")
-		go.onclick = () => open("/_auth/signed-in", "", "width=480,height=640")
-		n.onmessage = async () => [, await who()].includes(await was) ? ui.close(1) : ui.textContent = "Another account. Reload."
+		go.onclick = () => open("/_auth/signed-in", "", "width=480")
+		n.onmessage = async () => [, await who()].includes(await was) ? ui.close(1) : ui.textContent = "Other user. Reload."
 		ui.onclose = () => {
 			let yes = ui.returnValue
 			ui.remove(n.close())
