@@ -178,13 +178,22 @@ func (h *Handler) route(v *visit) {
 		serve = func(v *visit, _ auth.User) { h.problem(v, page.NotFound) }
 	}
 	h.only(v, true, func(v *visit) {
-		u, err := h.Store.User(v.r.Context(), store.Who{User: auth.UserID(id)})
+		u, err := h.find(v, auth.UserID(id))
 		if err != nil {
 			h.fail(v, "read the user", err)
 			return
 		}
 		serve(v, u)
 	}, methods...)
+}
+
+// find looks somebody up. The error is auth.ErrNotFound where there is nobody, as for
+// an empty id.
+func (h *Handler) find(v *visit, id auth.UserID) (auth.User, error) {
+	if id == "" {
+		return auth.User{}, auth.ErrNotFound
+	}
+	return h.Store.User(v.r.Context(), store.Who{User: id})
 }
 
 // only serves whom the gate lets in, by the methods that there are.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/loginwall/loginwall/auth"
 	"github.com/loginwall/loginwall/auth/page"
-	"github.com/loginwall/loginwall/auth/store"
 )
 
 const picturePrefix = "/_auth/picture/"
@@ -38,7 +37,7 @@ func (h *Handler) picture(v *visit) {
 		if !h.enter(v, true) {
 			return
 		}
-		u, err := h.Store.User(v.r.Context(), store.Who{User: of})
+		u, err := h.find(v, of)
 		if err != nil {
 			h.fail(v, "read the user", err)
 			return

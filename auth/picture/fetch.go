@@ -66,7 +66,7 @@ func (g *Gallery) newClient() *http.Client {
 // The provider may be inside: the operator's file says where it is.
 func (g *Gallery) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	dialer := net.Dialer{Resolver: g.config.Resolver}
-	if address != g.issuer {
+	if strings.ToLower(address) != g.issuer {
 		dialer.Control = func(_, address string, _ syscall.RawConn) error {
 			to, err := netip.ParseAddrPort(address)
 			if err != nil || !public(to.Addr()) {

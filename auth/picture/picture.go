@@ -97,14 +97,6 @@ func (g *Gallery) JPEG(ctx context.Context, address string) []byte {
 		}
 		g.held.Invalidate(address)
 	}
-	turn, cancel := context.WithTimeout(ctx, fetchTime)
-	defer cancel()
-	select {
-	case g.slots <- struct{}{}:
-		defer func() { <-g.slots }()
-	case <-turn.Done():
-		return nil
-	}
 	known, err := g.held.Get(ctx, address, otter.LoaderFunc[string, held](g.load))
 	if err != nil {
 		return nil
@@ -114,14 +106,21 @@ func (g *Gallery) JPEG(ctx context.Context, address string) []byte {
 
 // load fetches a picture, once for all who wait for it.
 func (g *Gallery) load(ctx context.Context, address string) (held, error) {
-	limited, cancel := context.WithTimeout(ctx, fetchTime)
+	turn, cancel := context.WithTimeout(ctx, fetchTime)
+	defer cancel()
+	select {
+	case g.slots <- struct{}{}:
+		defer func() { <-g.slots }()
+	case <-turn.Done():
+		return held{}, turn.Err() // which says nothing about the picture
+	}
+	// What has begun is finished and kept, though who asked goes away: else to ask and
+	// to leave would make it work again and again.
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTime)
 	defer cancel()
 	jpeg, err := g.fetch(limited, address)
-	switch {
-	case err == nil:
+	if err == nil {
 		return held{jpeg, g.config.Now().Add(keep)}, nil
-	case ctx.Err() != nil: // who asked has gone, which says nothing about the picture
-		return held{}, ctx.Err()
 	}
 	g.tell(ctx, address, err)
 	return held{nil, g.config.Now().Add(forget)}, nil
