@@ -133,7 +133,7 @@ func TestAttackStoreLocked(t *testing.T) {
 	in, err := cmd.StdinPipe()
 	check(t, err)
 	locker := startChild(t, cmd)
-	_, err = in.Write([]byte("BEGIN IMMEDIATE;\n.print locked\n"))
+	_, err = in.Write([]byte(".timeout 10000\nBEGIN IMMEDIATE;\n.print locked\n"))
 	check(t, err)
 	poll(t, "not locked", func() bool { return strings.Contains(locker.log.String(), "locked") })
 	r.suffers(t, "locked", 12*time.Second)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,7 +55,11 @@ func TestKill(t *testing.T) {
 			load.Go(func() { book.signInAndOut(ctx, t, wall, google, fmt.Sprintf("r%d-b%d", round, browser)) })
 		}
 		operator.Go(func() { book.block(ctx, wall) })
-		time.Sleep(time.Duration(random.Int64N(int64(400 * time.Millisecond)))) // the moment is the test
+		if before := book.blocks.Load(); round%10 == 9 { // just behind an acknowledgment
+			poll(t, "nobody is blocked", func() bool { return book.blocks.Load() > before })
+		} else {
+			time.Sleep(time.Duration(random.Int64N(int64(400 * time.Millisecond)))) // the moment is the test
+		}
 		if !wall.running() {
 			t.Errorf("round %d: the wall ended by itself: %v", round, wall.err)
 		}
@@ -77,6 +82,7 @@ func TestKill(t *testing.T) {
 type ledger struct {
 	mu     sync.Mutex
 	people map[string]*person // by address; each signs in once
+	blocks atomic.Int64       // that were acknowledged
 }
 
 type person struct {
@@ -139,6 +145,7 @@ func (l *ledger) block(ctx context.Context, wall *standing) {
 		}
 		if exec.CommandContext(ctx, "loginwall", "users", "block", "--config", wall.file, victim).Run() == nil {
 			l.note(victim, func(p *person) { p.done = true })
+			l.blocks.Add(1)
 		}
 	}
 }
