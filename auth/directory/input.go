@@ -1,8 +1,6 @@
 package directory
 
 import (
-	"encoding/json"
-	"errors"
 	"io"
 	"mime"
 	"net/url"
@@ -10,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	strict "github.com/go-jose/go-jose/v4/json"
 
 	"github.com/loginwall/loginwall/auth"
 	"github.com/loginwall/loginwall/auth/store"
@@ -148,25 +148,15 @@ func form(body string) (url.Values, error) {
 	return values, nil
 }
 
-// object reads one JSON object of texts and flags (RFC 8259). encoding/json alone
-// would take the last of several fields of a name, in any case of letters.
+// object reads one JSON object of texts and flags (RFC 8259). encoding/json would take
+// the last of several fields of a name.
 func object(body string) (url.Values, error) {
-	const wrong = unclear("The body is no JSON object.")
-	decoder := json.NewDecoder(strings.NewReader(body))
-	if start, err := decoder.Token(); err != nil || start != json.Delim('{') || !utf8.ValidString(body) {
-		return nil, wrong
+	var fields map[string]any
+	if err := strict.Unmarshal([]byte(body), &fields); err != nil || fields == nil || !utf8.ValidString(body) {
+		return nil, unclear("The body is no JSON object in which each name stands once.")
 	}
 	values := url.Values{}
-	for decoder.More() {
-		token, err := decoder.Token()
-		name, isName := token.(string)
-		if err != nil || !isName {
-			return nil, wrong
-		}
-		value, err := decoder.Token()
-		if err != nil {
-			return nil, wrong
-		}
+	for name, value := range fields {
 		text, isText := value.(string)
 		flag, isBool := value.(bool)
 		switch {
@@ -175,13 +165,7 @@ func object(body string) (url.Values, error) {
 		case isFlag(name) || !isText:
 			return nil, unclear("It takes texts, and as confirm and all true or false.")
 		}
-		values.Add(name, text)
-	}
-	if _, err := decoder.Token(); err != nil {
-		return nil, wrong
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) { // something behind the object
-		return nil, wrong
+		values.Set(name, text)
 	}
 	return values, nil
 }
