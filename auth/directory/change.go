@@ -63,9 +63,9 @@ func changes() map[string]change {
 }
 
 // ofAddress is a change of an address alone.
-func (c change) ofAddress() change {
+func (c change) ofAddress(name string) change {
 	c.fields = append([]string{"email"}, c.fields...)
-	if c.button == "Block" {
+	if name == "block" {
 		c.title, c.lead = "Block an address?", "Nobody with this address gets in, whether somebody has signed in with it or not, until somebody unblocks it. Open sessions with it end at once."
 	} else {
 		c.title, c.lead = "Unblock this address?", "Whoever has it, and may pass, can sign in again."
@@ -111,7 +111,7 @@ func (h *Handler) endOne(v *visit, user auth.UserID, id auth.SessionID, reason a
 func (h *Handler) change(v *visit, u auth.User, name string) {
 	c := changes()[name]
 	if u.ID == "" {
-		c = c.ofAddress()
+		c = c.ofAddress(name)
 	}
 	var in input
 	var err error

@@ -2,8 +2,8 @@ package directory
 
 import "strings"
 
-// known are the words by which browsers and systems tell themselves apart, the
-// telling ones first: nearly every browser also claims to be the others.
+// programs and systems are the words by which browsers and systems tell themselves
+// apart, the telling ones first: nearly every browser also claims to be the others.
 func programs() [][2]string {
 	return [][2]string{
 		{"Edg", "Edge"},

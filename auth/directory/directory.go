@@ -94,8 +94,8 @@ type visit struct {
 const prefix = "/_auth/users"
 
 // Serve answers /_auth/, what is below /_auth/users, the forms of both and the
-// pictures on them, and reports whether path is one of them. The path is compared as it was sent: no other
-// spelling is an alias.
+// pictures on them, and reports whether path is one of them. The path is compared as it
+// was sent: no other spelling is an alias.
 func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, path string, c auth.Client) bool {
 	v := &visit{w: w, r: r, client: c, now: h.Now()}
 	switch path {

@@ -1,7 +1,8 @@
 // Package hygiene keeps tests from leaving things behind, and from leaving things out.
-// When the tests of a package are over, goroutines, descriptors and child processes are back to what they were before
-// the first of them. It is what every TestMain hands its tests to. A login wall runs for
-// months, and what a test leaks, a request or a reload leaks too.
+// When the tests of a package are over, goroutines, descriptors and child processes are
+// back to what they were before the first of them. It is what every TestMain hands its
+// tests to. A login wall runs for months, and what a test leaks, a request or a reload
+// leaks too.
 package hygiene
 
 import (
