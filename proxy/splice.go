@@ -23,9 +23,6 @@ const (
 // pieces.
 func (b *answerBody) copyRest() error {
 	piece, _ := b.x.up.pieces.Get().(*[largePiece]byte)
-	if piece == nil {
-		piece = new([largePiece]byte)
-	}
 	defer b.x.up.pieces.Put(piece)
 	for {
 		n, err := b.read(piece[:])

@@ -95,6 +95,7 @@ func NewUpstream(c UpstreamConfig) (*Upstream, error) {
 		return nil, errors.New("an upstream needs a clock")
 	}
 	up := &Upstream{url: url.URL{Scheme: u.Scheme, Host: u.Host}, transport: newTransport(c), headerTimeout: c.HeaderTimeout}
+	up.pieces.New = func() any { return new([largePiece]byte) }
 	var carrier http.RoundTripper = up.transport
 	if c.Direct && u.Scheme == "http" && !c.HTTP2 {
 		up.direct = newDirect(c, up.transport)
@@ -149,7 +150,7 @@ func newTransport(c UpstreamConfig) *http.Transport {
 	if c.Socket != "" {
 		network = func(string, string) (string, string) { return "unix", c.Socket }
 	}
-	pieces := new(sync.Pool)
+	pieces := &sync.Pool{New: func() any { return new([uploadPiece]byte) }}
 	t := &http.Transport{
 		// No Proxy: the environment does not decide where requests go.
 		DialContext: func(ctx context.Context, n, address string) (net.Conn, error) {
@@ -235,9 +236,6 @@ type upstreamConn struct {
 // ReadFrom copies until src ends.
 func (c upstreamConn) ReadFrom(src io.Reader) (int64, error) {
 	piece, _ := c.pieces.Get().(*[uploadPiece]byte)
-	if piece == nil {
-		piece = new([uploadPiece]byte)
-	}
 	defer c.pieces.Put(piece)
 	return io.CopyBuffer(struct{ io.Writer }{c.TCPConn}, src, piece[:])
 }
