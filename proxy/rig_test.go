@@ -24,6 +24,7 @@ import (
 	"github.com/loginwall/loginwall/auth/policy"
 	"github.com/loginwall/loginwall/auth/seal"
 	"github.com/loginwall/loginwall/auth/session"
+	"github.com/loginwall/loginwall/internal/locked"
 	"github.com/loginwall/loginwall/proxy"
 	"github.com/loginwall/loginwall/proxy/forwarded"
 	"github.com/loginwall/loginwall/proxy/observe"
@@ -67,8 +68,8 @@ type rig struct {
 	revoked *session.Revocations
 	live    *proxy.Live
 	metrics *observe.Metrics
-	log     *lockedBuffer
-	access  *lockedBuffer
+	log     *locked.Buffer
+	access  *locked.Buffer
 	client  *http.Client
 	rules   policy.Rules
 
@@ -83,7 +84,7 @@ func newRig(t testing.TB, app *url.URL, s setup) *rig {
 	if now == nil {
 		now = time.Now
 	}
-	r := &rig{t: t, log: new(lockedBuffer), access: new(lockedBuffer)}
+	r := &rig{t: t, log: new(locked.Buffer), access: new(locked.Buffer)}
 	r.revoked = session.NewRevocations(now)
 	r.revoked.Apply(auth.Feed{})
 	ring, err := seal.NewRing(mustKey(t))
@@ -422,23 +423,6 @@ func newApp(t testing.TB, h http.HandlerFunc) *url.URL {
 	u, err := url.Parse(server.URL)
 	must(t, err)
 	return u
-}
-
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 func must(t testing.TB, err error) {

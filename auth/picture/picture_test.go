@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/loginwall/loginwall/auth/picture"
+	"github.com/loginwall/loginwall/internal/locked"
 )
 
 // A host is a provider with pictures, and a gallery that shows them.
@@ -32,25 +33,8 @@ type host struct {
 	*picture.Gallery
 	url   string
 	asked atomic.Int64
-	log   lockedBuffer
+	log   locked.Buffer
 	now   atomic.Int64 // seconds
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 func newHost(t *testing.T, serve http.HandlerFunc, change func(*picture.Config)) *host {

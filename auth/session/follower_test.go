@@ -5,13 +5,13 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/loginwall/loginwall/auth"
 	"github.com/loginwall/loginwall/auth/session"
+	"github.com/loginwall/loginwall/internal/locked"
 )
 
 func TestPollTellsItsFailure(t *testing.T) {
@@ -34,7 +34,7 @@ func TestFollow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ledger := newLedger(time.Now)
 		set := session.NewRevocations(time.Now)
-		var out syncBuilder
+		var out locked.Buffer
 		f := session.NewFollower(ledger, set, 0, slog.New(slog.NewTextHandler(&out, nil)))
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
@@ -102,7 +102,7 @@ func TestFollow(t *testing.T) {
 func TestAReadThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		set := session.NewRevocations(time.Now)
-		var out syncBuilder
+		var out locked.Buffer
 		f := session.NewFollower(hanging{}, set, 0, slog.New(slog.NewTextHandler(&out, nil)))
 		ctx, cancel := context.WithCancel(t.Context())
 		go f.Run(ctx)
@@ -128,7 +128,7 @@ func TestAReadThatHangs(t *testing.T) {
 
 // A caller that gives up is no failure of the store.
 func TestAPollThatIsGivenUp(t *testing.T) {
-	var out syncBuilder
+	var out locked.Buffer
 	f := session.NewFollower(hanging{}, session.NewRevocations(nil), 0, slog.New(slog.NewTextHandler(&out, nil)))
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(10*time.Millisecond, cancel)
@@ -173,22 +173,4 @@ func TestCursor(t *testing.T) {
 	if sessions, _, _ := w.revoked.Len(); sessions != 5000 {
 		t.Errorf("%d sessions", sessions)
 	}
-}
-
-// A syncBuilder is a strings.Builder for several goroutines.
-type syncBuilder struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (b *syncBuilder) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *syncBuilder) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }

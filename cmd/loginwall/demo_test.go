@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/loginwall/loginwall/internal/locked"
 )
 
 // A demo is `loginwall demo` as a process, with a folder for temporary files of
@@ -20,7 +22,7 @@ type demo struct {
 	t       *testing.T
 	process *exec.Cmd
 	ended   chan error
-	said    lockedBuffer
+	said    locked.Buffer
 	temp    string
 	url     string
 	folder  string // where its welcome sends people

@@ -22,6 +22,7 @@ import (
 
 	"github.com/loginwall/loginwall/auth/devidp"
 	"github.com/loginwall/loginwall/internal/hygiene"
+	"github.com/loginwall/loginwall/internal/locked"
 )
 
 // Peers are programs that nobody here wrote: providers, apps, clients. Each test
@@ -32,14 +33,14 @@ import (
 // nothing which it started itself outlives the test.
 type child struct {
 	cmd   *exec.Cmd
-	log   *lockedBuffer
+	log   *locked.Buffer
 	ended chan struct{}
 	err   error // of Wait, once ended is closed
 }
 
 func startChild(t *testing.T, cmd *exec.Cmd) *child {
 	t.Helper()
-	c := &child{cmd: cmd, log: &lockedBuffer{}, ended: make(chan struct{})}
+	c := &child{cmd: cmd, log: &locked.Buffer{}, ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = c.log, c.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = 5 * time.Second // a grandchild may hold the pipe

@@ -13,6 +13,7 @@ import (
 	"github.com/loginwall/loginwall/auth"
 	"github.com/loginwall/loginwall/auth/store"
 	"github.com/loginwall/loginwall/config"
+	"github.com/loginwall/loginwall/internal/locked"
 )
 
 // What a reload replaces ends: here the providers of two origins, whose client has
@@ -22,7 +23,7 @@ func TestReloadsLeaveNothingRunning(t *testing.T) {
 	r := newRig(t)
 	text := basics + "directory: {public_url: 'http://users.localhost:1'}\n"
 	file := r.write(t, text)
-	p := &program{log: new(lockedBuffer), env: os.LookupEnv, now: time.Now}
+	p := &program{log: new(locked.Buffer), env: os.LookupEnv, now: time.Now}
 	cfg, _, err := config.Load(file, p.env)
 	check(t, err)
 	w, err := p.newWall(t.Context(), cfg)

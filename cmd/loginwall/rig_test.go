@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,13 +16,13 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/loginwall/loginwall/auth/devidp"
+	"github.com/loginwall/loginwall/internal/locked"
 )
 
 // A rig is what stands around the real binary in a script or in a Go test: a
@@ -194,7 +193,7 @@ func startWallWith(t *testing.T, publicURL, config string, prepare func(r *rig, 
 	file := filepath.Join(r.folder, "wall.yaml")
 	check(t, os.WriteFile(file, []byte(text), 0o600))
 
-	var log lockedBuffer
+	var log locked.Buffer
 	wall := exec.CommandContext(context.WithoutCancel(t.Context()), "loginwall", "serve", "--config", file)
 	wall.Stderr = &log
 	prepare(r, wall)
@@ -226,24 +225,6 @@ func startWallWith(t *testing.T, publicURL, config string, prepare func(r *rig, 
 	serving = true
 	r.oracle.rest(t, r)
 	return r
-}
-
-// A lockedBuffer is written and read at the same time.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 func (r *rig) awaitServing(t tester) {

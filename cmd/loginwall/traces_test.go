@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/loginwall/loginwall/internal/locked"
 )
 
 const strangersTrace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -79,7 +81,7 @@ func TestTraces(t *testing.T) {
 		}
 	}
 	id := strings.Split(told[0], "-")[1]
-	log := wall.Stderr.(*lockedBuffer)
+	log := wall.Stderr.(*locked.Buffer)
 	poll(t, "the access log does not name the trace", func() bool {
 		return strings.Contains(log.String(), `"trace_id":"`+id+`","method":"GET"`)
 	})

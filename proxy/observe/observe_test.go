@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/loginwall/loginwall/internal/locked"
 	"github.com/loginwall/loginwall/proxy/observe"
 )
 
@@ -42,8 +43,7 @@ type gate struct {
 	entered chan struct{}
 	once    sync.Once
 
-	mu  sync.Mutex
-	buf bytes.Buffer
+	locked.Buffer
 }
 
 func newGate() *gate { return &gate{open: make(chan struct{}), entered: make(chan struct{})} }
@@ -51,15 +51,7 @@ func newGate() *gate { return &gate{open: make(chan struct{}), entered: make(cha
 func (g *gate) Write(p []byte) (int, error) {
 	g.once.Do(func() { close(g.entered) })
 	<-g.open
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.buf.Write(p)
-}
-
-func (g *gate) String() string {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.buf.String()
+	return g.Buffer.Write(p)
 }
 
 func TestLOG237ABlockedReaderOfTheLogBlocksNobody(t *testing.T) {
