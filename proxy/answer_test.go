@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,11 +12,13 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/loginwall/loginwall/auth"
 	"github.com/loginwall/loginwall/auth/policy"
 	"github.com/loginwall/loginwall/proxy"
 )
@@ -513,5 +516,50 @@ func TestAClientThatGoesAwayIsNoFailureOfTheApp(t *testing.T) {
 	}
 	if r.metric(`loginwall_upstream_errors_total{kind="closed"} 1`) {
 		t.Error("counted as the app's")
+	}
+}
+
+// An answer without a length ends for HTTP/1.0 where its connection does, so one that
+// broke off must not end like that.
+func TestAnHTTP10ClientSeesThatAnAnswerBrokeOff(t *testing.T) {
+	for name, direct := range map[string]bool{"standard": false, "direct": true} {
+		t.Run(name, func(t *testing.T) {
+			rest := make(chan string)
+			app := newConnApp(t, func(conn net.Conn, _ string) {
+				defer conn.Close()
+				_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
+				if text, ends := <-rest; ends {
+					_, _ = io.WriteString(conn, text)
+				} else {
+					_, _ = io.Copy(io.Discard, conn) // until the wall lets go
+				}
+			})
+			r := newRig(t, app.url, setup{upstream: func(up *proxy.UpstreamConfig) { up.Direct = direct }})
+			end := func(goOn func()) error {
+				conn := r.dial()
+				_, err := io.WriteString(conn, "GET / HTTP/1.0\r\nHost: app.test\r\nCookie: "+r.signIn(alice)+"\r\n\r\n")
+				must(t, err)
+				answer := bufio.NewReader(conn)
+				for line := ""; line != "\r\n"; {
+					line, err = answer.ReadString('\n')
+					must(t, err)
+				}
+				_, err = io.ReadFull(answer, make([]byte, len("half")))
+				must(t, err)
+				goOn()
+				_, err = answer.ReadByte()
+				return err
+			}
+			if err := end(func() { rest <- "0\r\n\r\n" }); err != io.EOF {
+				t.Errorf("whole: %v", err)
+			}
+			if err := end(func() { rest <- "" }); !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("broken off by the app: %v", err)
+			}
+			close(rest)
+			if err := end(func() { r.revoked.Add(auth.Revocation{Kind: auth.BlockEmail, Key: alice.Email, Active: true}) }); !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("cut: %v", err)
+			}
+		})
 	}
 }

@@ -35,7 +35,7 @@
 // first and checked again after, so no revocation falls between the two. The
 // client of a WebSocket is told why, with a close frame where a frame of the app
 // ends (1008, or 1001 when the wall stops); any other gets an answer that is
-// visibly broken off.
+// visibly broken off, one of HTTP/1.0 by a reset, which a unix socket has not.
 //
 // # Limits
 //

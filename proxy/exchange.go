@@ -122,8 +122,19 @@ func (x *exchange) finish() {
 		x.account()
 	}
 	if failure != nil && !x.out.hijacked {
+		x.breakOff()
 		// net/http closes the connection, or resets the stream, and says nothing.
 		panic(http.ErrAbortHandler)
+	}
+}
+
+// breakOff resets the connection of a client of HTTP/1.0, to which the end of the
+// connection is that of an answer without a length (RFC 9112, section 6.3). nginx, for
+// one, speaks it to upstreams unless told otherwise.
+func (x *exchange) breakOff() {
+	if conn, ok := x.received.Context().Value(connKey{}).(*connection); ok &&
+		x.out.began && !x.received.ProtoAtLeast(1, 1) && x.out.Header()["Content-Length"] == nil {
+		conn.reset()
 	}
 }
 

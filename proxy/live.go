@@ -25,18 +25,40 @@ var (
 // ConnContext is for http.Server. A request over HTTP/1 has its connection for
 // itself, and when it is cut the connection ends: so what cancels the connection's
 // context can cancel the outbound request, and a request needs no context of ours.
-func ConnContext(ctx context.Context, _ net.Conn) context.Context {
+func ConnContext(ctx context.Context, conn net.Conn) context.Context {
 	ctx, cancel := context.WithCancelCause(ctx)
-	return context.WithValue(ctx, connKey{}, cancel)
+	return context.WithValue(ctx, connKey{}, &connection{conn, cancel})
 }
 
 type connKey struct{}
+
+// A connection is a client's, with what cancels its context.
+type connection struct {
+	net.Conn
+	cancel context.CancelCauseFunc
+}
+
+// reset closes a connection in a way that cannot be taken for the end of an answer.
+// Unix sockets have none.
+func (c *connection) reset() {
+	conn := underTLS(c.Conn)
+	if guarded, ok := conn.(*guardedConn); ok {
+		conn = guarded.Conn
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	conn.Close()
+}
 
 // cancelable gives the outbound request a context that cut can cancel.
 func (x *exchange) cancelable() {
 	x.Context = x.r.Context()
 	if x.r.ProtoMajor == 1 {
-		x.cancel, x.lent = x.Context.Value(connKey{}).(context.CancelCauseFunc)
+		var conn *connection
+		if conn, x.lent = x.Context.Value(connKey{}).(*connection); x.lent {
+			x.cancel = conn.cancel
+		}
 	}
 	if !x.lent {
 		x.Context, x.cancel = context.WithCancelCause(x.Context)
@@ -338,11 +360,13 @@ func (x *exchange) giveUp(cause error) {
 
 // closeNow closes a connection without the farewell of TLS, which would wait for a
 // client that does not read.
-func closeNow(conn net.Conn) {
+func closeNow(conn net.Conn) { underTLS(conn).Close() }
+
+func underTLS(conn net.Conn) net.Conn {
 	if wrapped, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		conn = wrapped.NetConn()
+		return wrapped.NetConn()
 	}
-	conn.Close()
+	return conn
 }
 
 // leave takes the exchange out, if it was ever in, and returns why it was cut, if
