@@ -1,7 +1,6 @@
 package main
 
 import (
-	"database/sql"
 	"io"
 	"net/http"
 	"os"
@@ -90,10 +89,7 @@ func TestAttackBackup(t *testing.T) {
 	r := newRig(t)
 	file := r.write(t, basics)
 	r.serve(t, file).stop(t)
-	db, err := sql.Open("sqlite", filepath.Join(filepath.Dir(file), "loginwall.db"))
-	check(t, err)
-	defer db.Close()
-	_, err = db.ExecContext(t.Context(), `INSERT INTO user_words (user_id, word) VALUES ('nobody', 'x')`) // refers to no user
+	_, err := openStore(t, filepath.Dir(file)).ExecContext(t.Context(), `INSERT INTO user_words (user_id, word) VALUES ('nobody', 'x')`) // refers to no user
 	check(t, err)
 	backup := filepath.Join(t.TempDir(), "backup.db")
 	if out, err := tryCommand(file, "store", "backup", backup); err == nil {

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -301,11 +302,16 @@ func TestAttackProviderHangs(t *testing.T) {
 	}
 	began := time.Now()
 	var waiting sync.WaitGroup
+	var soonest atomic.Int64
+	soonest.Store(int64(patience))
 	for i := range many {
 		waiting.Go(func() {
 			status, err := get(callbacks[i], cookies[i])
-			if took := time.Since(began); err != nil || status != http.StatusServiceUnavailable || took > 13*time.Second {
-				t.Errorf("login %d: %d, %v after %v", i, status, err, took)
+			if err != nil || status != http.StatusServiceUnavailable {
+				t.Errorf("login %d: %d, %v", i, status, err)
+			}
+			took := int64(time.Since(began))
+			for least := soonest.Load(); took < least && !soonest.CompareAndSwap(least, took); least = soonest.Load() {
 			}
 		})
 	}
@@ -322,10 +328,10 @@ func TestAttackProviderHangs(t *testing.T) {
 		slowest = max(slowest, time.Since(start))
 		time.Sleep(10 * time.Millisecond)
 	}
-	if slowest > time.Second {
-		t.Errorf("who is signed in waited %v", slowest)
-	}
 	waiting.Wait()
+	if login := time.Duration(soonest.Load()); slowest > login/2 {
+		t.Errorf("who is signed in waited %v, those who signed in %v", slowest, login)
+	}
 	poll(t, "goroutines are left behind", func() bool { return metric(r.metrics(t), "go_goroutines") < before+10 })
 	r.oracle.judged = r.upstream.count()
 }

@@ -254,39 +254,49 @@ func TestAttackKeys(t *testing.T) {
 func TestAttackSessionLifetime(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.serveReady(t, r.write(t, basics+"session: {max_age: 4s, idle_timeout: 2s}\n"))
+	const maxAge, idleTimeout, slack = 12 * time.Second, 6 * time.Second, time.Second
+	r.serveReady(t, r.write(t, basics+fmt.Sprintf("session: {max_age: %v, idle_timeout: %v}\n", maxAge, idleTimeout)))
 	r.as("idle").signIn(t, "alice@example.com", "/")
-	r.as("busy").signIn(t, "bob@example.com", "/")
-	began := time.Now()
 	idle := r.jars["idle"].session()
+	earliest := time.Now()
+	r.as("busy").signIn(t, "bob@example.com", "/")
+	latest := time.Now()
 	// The last cookie that is one: this browser forgets nothing.
 	busy := r.jars["busy"].session()
-	for r.as("busy").ask(t, http.MethodGet, "-xhr", "/x", "Cookie:"+busy).StatusCode == http.StatusOK {
+	for {
+		asked := time.Now()
+		a := r.as("busy").ask(t, http.MethodGet, "-xhr", "/x", "Cookie:"+busy)
+		if time.Since(earliest) < maxAge-slack && a.StatusCode != http.StatusOK {
+			t.Fatalf("SES-142: after %v a busy session is answered %s", time.Since(earliest), a.Status)
+		}
+		if a.StatusCode != http.StatusOK {
+			break
+		}
+		if asked.Sub(latest) > maxAge+slack {
+			t.Fatalf("SES-142: a busy session lives for %v", asked.Sub(latest))
+		}
 		if session := r.cookies().session(); session != "" {
 			busy = session
 		}
-		if time.Since(began) > patience {
-			t.Fatal("SES-142: a busy session never ends")
-		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	if lived := time.Since(began); lived < 3500*time.Millisecond || lived > 4500*time.Millisecond {
-		t.Errorf("SES-142: a busy session ended after %v of 4 s", lived)
-	}
 	if a := r.withCookies(t, idle); a.StatusCode != http.StatusUnauthorized {
-		t.Errorf("SES-141, COO-135: after 4 s of 2 s without a request: %s", a.Status)
+		t.Errorf("SES-141, COO-135: after %v without a request: %s", maxAge, a.Status)
 	}
-	// 0.89 of the idle time after the last request all is well, and a second behind it
-	// all is over.
-	r.as("late").signIn(t, "alice@example.com", "/")
-	r.ask(t, http.MethodGet, "-xhr", "/x")
-	last := time.Now()
-	for time.Since(last) < 1700*time.Millisecond {
-		time.Sleep(10 * time.Millisecond)
-	}
-	if a := r.ask(t, http.MethodGet, "-xhr", "/x"); a.StatusCode != http.StatusOK {
-		t.Errorf("SES-141: after 1.7 s of 2 s: %s", a.Status)
-	}
+	// A request late in the idle time goes through, if it comes before its end.
+	poll(t, "SES-141: no request is in time", func() bool {
+		began := time.Now()
+		r.as("late").signIn(t, "alice@example.com", "/")
+		r.ask(t, http.MethodGet, "-xhr", "/x")
+		time.Sleep(idleTimeout * 2 / 3) // the silence is the case
+		a := r.ask(t, http.MethodGet, "-xhr", "/x")
+		if inTime := time.Since(began) < idleTimeout; inTime && a.StatusCode != http.StatusOK {
+			t.Errorf("SES-141: after %v: %s", time.Since(began), a.Status)
+		} else {
+			return inTime
+		}
+		return true
+	})
 }
 
 // SES-143: a block reaches each session of a person, on connections that are open.
@@ -321,13 +331,8 @@ func TestAttackBlock(t *testing.T) {
 		}
 	}
 	command(t, file, "users", "block", "bob@example.com", "--reason", "left")
-	blocked := time.Now()
 	for i, v := range visitors {
-		for status := ask(v); status != http.StatusForbidden; status = ask(v) {
-			if time.Since(blocked) > time.Second {
-				t.Fatalf("session %d is answered %d a second after the block", i, status)
-			}
-		}
+		poll(t, fmt.Sprintf("session %d outlives the block", i), func() bool { return ask(v) == http.StatusForbidden })
 	}
 	// POL-169: it wins over the domain list and over the role.
 	command(t, file, "users", "block", "alice@example.com")
@@ -456,15 +461,11 @@ func TestAttackPolicy(t *testing.T) {
 	}
 	for name, fault := range denied {
 		t.Run(name, func(t *testing.T) {
-			began := time.Now()
 			a := r.login(t, "alice@example.com", fault)
 			// An ID token over its bound is no token at all.
 			tooLong := strings.HasPrefix(name, "POL-166") && a.StatusCode == http.StatusBadGateway
 			if a.StatusCode != http.StatusForbidden && !tooLong || r.cookies().session() != "" {
 				t.Errorf("%s", a.Status)
-			}
-			if took := time.Since(began); took > 2*time.Second {
-				t.Errorf("took %v", took)
 			}
 		})
 	}

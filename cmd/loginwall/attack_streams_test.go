@@ -122,7 +122,7 @@ func TestAttackStreams(t *testing.T) {
 	bulk := httptest.NewServer(http.HandlerFunc(serveBulk))
 	t.Cleanup(bulk.Close)
 	r := startWall(t, "https://app.test", strings.Replace(routed, "routes:\n", "routes:\n  - {path: /bulk/, upstream: '"+bulk.URL+"'}\n", 1)+`
-timeouts: {idle: 1s, read_header: 1s}
+timeouts: {idle: 3s, read_header: 3s}
 `)
 	r.as("alice").signIn(t, "alice@example.com", "/")
 	r.upstream.respondWith(echoWebSocket)
@@ -296,7 +296,7 @@ timeouts: {idle: 1s, read_header: 1s}
 		events := bufio.NewReader(response.Body)
 		for i := range 50 {
 			if i == 25 {
-				time.Sleep(2500 * time.Millisecond) // longer than timeouts.idle and read_header; the silence is the case
+				time.Sleep(4 * time.Second) // longer than timeouts.idle and read_header; the silence is the case
 			}
 			sent := fmt.Sprintf("data: %d\n", i)
 			next <- sent

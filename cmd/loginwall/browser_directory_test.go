@@ -33,14 +33,14 @@ func testDirectory(t *testing.T, browser context.Context, s *scene) {
 	admin.open(s.url + "/_auth/users")
 	admin.signIn("alice@example.com")
 	admin.at(s.url + "/_auth/users")
-	admin.fill("q", "osc")
+	admin.fill("#q", "osc")
 	admin.click("Show")
 	admin.sees(who)
 	admin.lacks("alice@example.com")
 	admin.press("the person", `document.querySelector("a.who")`)
 	admin.sees("Open sessions")
 	admin.sees("Chrome on Linux")
-	admin.fill("reason", "left the company")
+	admin.fill("#reason", "left the company")
 	admin.click("Block")
 	admin.sees("Blocked. All sessions have ended.")
 	admin.sees("left the company")
@@ -53,8 +53,8 @@ func testDirectory(t *testing.T, browser context.Context, s *scene) {
 	// Somebody who has never been here is kept out, too.
 	admin.open(s.url + "/_auth/users")
 	admin.press("the form", `document.querySelector("details.block summary")`)
-	admin.fill("email", "trent@example.com")
-	admin.fill("reason", "left before the first day")
+	admin.fill("#email", "trent@example.com")
+	admin.fill("#reason", "left before the first day")
 	admin.click("Block")
 	admin.sees("Blocked addresses that nobody here has")
 	admin.sees("left before the first day")
@@ -144,7 +144,7 @@ func testStaleSignIn(t *testing.T, browser context.Context, s *scene) {
 	admin.has(s, s.signedIn("alice@example.com", "Alice Archer", "100000000000000000001", 16*time.Minute))
 	admin.open(s.url + "/_auth/users?q=" + who)
 	admin.press("the person", `document.querySelector("a.who")`)
-	admin.fill("reason", "a reason worth keeping & more")
+	admin.fill("#reason", "a reason worth keeping & more")
 	admin.click("Block")
 	admin.sees("Is it still you?")
 	admin.click("Sign in with Google")
@@ -222,7 +222,7 @@ func testDirectoryLooks(t *testing.T, browser context.Context, scheme string) {
 		"user-block-self": func() {
 			b.open(s.url + "/_auth/users?q=alice")
 			b.press("her", `document.querySelector("a.who")`)
-			b.fill("reason", "me")
+			b.fill("#reason", "me")
 			b.click("Block")
 			b.sees("loginwall users unblock")
 		},
@@ -284,11 +284,4 @@ func signedInAs(t *testing.T, file string, id auth.Identity, ago time.Duration) 
 func (b *tab) has(s *scene, c *http.Cookie) {
 	b.t.Helper()
 	b.do("take a cookie", tell("Network.setCookie", map[string]any{"name": c.Name, "value": c.Value, "url": s.url}))
-}
-
-// fill types into a field.
-func (b *tab) fill(id, text string) {
-	b.t.Helper()
-	b.until("there is a field "+id, fmt.Sprintf(`document.readyState == "complete" && !!document.getElementById(%q)`, id))
-	b.do("type "+text, chromedp.SendKeys(chromedp.CSS("#"+id), text))
 }

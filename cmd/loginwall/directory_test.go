@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"database/sql"
 	"io"
 	"net/http"
 	"os/exec"
@@ -22,9 +21,8 @@ func TestExport(t *testing.T) {
 	const many = 40_000
 	r := startWall(t, "", adminsWall)
 	r.signIn(t, "alice@example.com", "/")
-	db, err := sql.Open("sqlite", filepath.Join(r.folder, "loginwall.db"))
-	check(t, err)
-	_, err = db.ExecContext(t.Context(), `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) INSERT INTO users
+	db := openStore(t, r.folder)
+	_, err := db.ExecContext(t.Context(), `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) INSERT INTO users
 		SELECT printf('user%022d', i), 'https://accounts.example.com', i, 'user' || i || '@example.com', 1, '=HYPERLINK("https://evil.test")', '', 'example.com',
 		'', 1700000000000 + i, 1700000000000 + i, 1700000000000 + i, 1 FROM n`, many)
 	check(t, err)

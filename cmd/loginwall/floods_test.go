@@ -178,9 +178,6 @@ func (f *flooded) measure(t *testing.T, what flood, n int) []string {
 	if grown := peak - rest; grown > float64(slack+what.mayGrow*min(what.workers, n)) {
 		t.Errorf("memory grew by %.0f MB", grown/1e6)
 	}
-	if p99 > 2*time.Second {
-		t.Errorf("who is signed in waited %v", p99)
-	}
 	if now := f.idp.Requests("token") + f.idp.Requests("jwks") + f.idp.Requests("userinfo"); now != asked {
 		t.Errorf("the provider was asked %d times", now-asked)
 	}

@@ -575,13 +575,7 @@ func atOpen(t tester, f *front) {
 	}
 	check(t, echoes(conn))
 	g.signOut()
-	const bound = 2 * time.Second // the promise is one
-	for end := time.Now().Add(bound); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		if echoes(conn) != nil {
-			return
-		}
-	}
-	t.Fatalf("a WebSocket outlives its session")
+	poll(t, "a WebSocket outlives its session", func() bool { return echoes(conn) != nil })
 }
 
 func atUntrusted(t tester, f *front) {

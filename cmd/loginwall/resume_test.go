@@ -56,7 +56,7 @@ func testSessionResumes(t *testing.T, browser context.Context, _ *scene) {
 	b.sees("200 after 3")
 	b.open(s.url + "/notes?x=1#part-2") // the provider has dropped the fragment
 	b.sees("200 after 3")
-	b.do("type", chromedp.SendKeys(chromedp.CSS("#note"), "half a thought"))
+	b.fill("#note", "half a thought")
 	kept := func() {
 		t.Helper()
 		b.at(s.url + "/notes?x=1#part-2")
@@ -99,7 +99,7 @@ func testSessionResumes(t *testing.T, browser context.Context, _ *scene) {
 	// Somebody else's sign-in sends nothing in his name.
 	b.open(s.url + "/notes")
 	b.do("poll no more", chromedp.Evaluate[chromedp.Void](`poll = () => {}`))
-	b.do("type", chromedp.SendKeys(chromedp.CSS("#note"), "for alice"))
+	b.fill("#note", "for alice")
 	end()
 	b.click("Put")
 	b.sees("Session ended.")
@@ -109,7 +109,7 @@ func testSessionResumes(t *testing.T, browser context.Context, _ *scene) {
 
 	// Who is signed in is asked nothing.
 	b.open(s.url + "/notes")
-	b.do("type", chromedp.SendKeys(chromedp.CSS("#note"), "another"))
+	b.fill("#note", "another")
 	b.click("Save")
 	b.sees("Saved another, kept")
 }

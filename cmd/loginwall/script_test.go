@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -159,10 +158,10 @@ func (r *rig) login(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// raw FILE: sends the file's bytes, \r\n for each line's end, and keeps the first
-// answer.
+// raw FILE: sends the file's bytes, \r\n for each line's end, until the wall closes, and
+// keeps the first answer.
 func (r *rig) raw(ts *testscript.TestScript, _ bool, args []string) {
-	answers := r.sendRaw(ts, strings.ReplaceAll(ts.ReadFile(args[0]), "\n", "\r\n"), time.Second)
+	answers := r.sendRaw(ts, strings.ReplaceAll(ts.ReadFile(args[0]), "\n", "\r\n"), patience)
 	if len(answers) == 0 {
 		ts.Fatalf("no answer")
 	}

@@ -121,7 +121,7 @@ func TestLoginOverTLSOfItsOwn(t *testing.T) {
 	})
 	t.Run("nothing without TLS", func(t *testing.T) {
 		before := r.upstream.count()
-		for _, answer := range r.sendRaw(t, "GET / HTTP/1.1\r\nHost: app.test\r\nCookie: {cookie}\r\nConnection: close\r\n\r\n", time.Second) {
+		for _, answer := range r.sendRaw(t, "GET / HTTP/1.1\r\nHost: app.test\r\nCookie: {cookie}\r\nConnection: close\r\n\r\n", patience) {
 			if answer.StatusCode != http.StatusBadRequest {
 				t.Errorf("answered %s", answer.Status)
 			}
