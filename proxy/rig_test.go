@@ -37,7 +37,7 @@ const (
 
 // patience is how long a test waits for what must come; nothing waits this long
 // unless it fails.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // setup is what a test wants to be different from the usual wall.
 type setup struct {

@@ -23,7 +23,7 @@ import (
 )
 
 // patience is how long anything may take; nothing waits this long unless it fails.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 const headerBytes = 256 << 10
 
