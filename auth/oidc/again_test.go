@@ -2,6 +2,7 @@ package oidc_test
 
 import (
 	"errors"
+	"fmt"
 	"net/url"
 	"testing"
 	"time"
@@ -27,6 +28,7 @@ func TestAgain(t *testing.T) {
 		"yesterday":             {time.Now().Add(-24 * time.Hour).Unix(), true, oidc.ReasonStale},
 		"yesterday, not asked":  {time.Now().Add(-24 * time.Hour).Unix(), false, ""},
 		"a time that is none":   {"noon", true, oidc.ReasonBadToken},
+		"hexadecimal":           {fmt.Sprintf("%x", float64(time.Now().Unix())), true, oidc.ReasonBadToken},
 		"twenty minutes before": {time.Now().Add(-20 * time.Minute).Unix(), true, oidc.ReasonStale},
 	} {
 		r.idp.Misbehave(devidp.Fault{Claims: set("auth_time", test.authTime)})

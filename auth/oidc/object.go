@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -91,7 +92,8 @@ func (o object) instant(name string) (time.Time, error) {
 	if quoted, err := textOf(raw); err == nil {
 		text = quoted
 	}
-	if text == "" || text[0] < '0' || text[0] > '9' { // no sign, no blank, no Inf, no NaN, no other JSON
+	// No sign, no blank, no Inf, no NaN, no other JSON, and no hexadecimal, which Go reads.
+	if text == "" || text[0] < '0' || text[0] > '9' || strings.Trim(text, "0123456789.eE+-") != "" {
 		return time.Time{}, fmt.Errorf("%s is not a time", name)
 	}
 	seconds, err := strconv.ParseFloat(text, 64)

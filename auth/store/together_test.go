@@ -179,7 +179,7 @@ func TestSignInTogetherTooLate(t *testing.T) {
 	var late atomic.Bool
 	woken := make(chan struct{})
 	s := open(t, store.Config{
-		URL: "sqlite:" + newPath(t), Create: true, Timeout: 200 * time.Millisecond,
+		URL: "sqlite:" + newPath(t), Create: true, Timeout: 3 * time.Second,
 		Now: func() time.Time {
 			if late.Load() && bytes.Contains(debug.Stack(), []byte(".(*tx).begin(")) {
 				<-woken

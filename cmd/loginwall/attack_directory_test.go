@@ -95,6 +95,11 @@ func TestAttackBackup(t *testing.T) {
 	if out, err := tryCommand(file, "store", "backup", backup); err == nil {
 		t.Errorf("a backup of what contradicts itself: %s", out)
 	}
+	name := filepath.Join(t.TempDir(), "name")
+	check(t, os.WriteFile(name, []byte("sqlite:"+backup), 0o600))
+	if out, err := tryCommand(file, "store", "copy", "--from", "sqlite:"+filepath.Join(filepath.Dir(file), "loginwall.db"), "--to", "@"+name); err == nil {
+		t.Errorf("a copy of what contradicts itself: %s", out)
+	}
 	if _, err := os.Stat(backup); !os.IsNotExist(err) {
 		t.Errorf("there is a file: %v", err)
 	}

@@ -33,11 +33,17 @@ func (p *program) storeCopy() *cobra.Command {
 			"STORE is sqlite:PATH or postgres://..., as in the configuration; or @FILE, a file that\n" +
 			"holds it, since everybody on the machine can read a command's arguments.",
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
+		RunE: func(c *cobra.Command, _ []string) (err error) {
 			if from == "" || to == "" {
 				return errors.New("store copy: name --from and --to")
 			}
-			source, err := p.openNamed(c.Context(), from, false)
+			if from, err = storeName(from); err != nil {
+				return fmt.Errorf("--from: %w", err)
+			}
+			if to, err = storeName(to); err != nil {
+				return fmt.Errorf("--to: %w", err)
+			}
+			source, err := p.openStoreAt(c.Context(), from, false)
 			if err != nil {
 				return fmt.Errorf("--from: %w", err)
 			}
@@ -50,21 +56,24 @@ func (p *program) storeCopy() *cobra.Command {
 	return c
 }
 
-func (p *program) openNamed(ctx context.Context, name string, create bool) (*store.Store, error) {
-	if file, found := strings.CutPrefix(name, "@"); found {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return nil, err
-		}
-		name = strings.TrimSpace(string(text))
+// storeName reads the name of a store from the file that stands in its place.
+func storeName(name string) (string, error) {
+	file, found := strings.CutPrefix(name, "@")
+	if !found {
+		return name, nil
 	}
+	text, err := os.ReadFile(file)
+	return strings.TrimSpace(string(text)), err
+}
+
+func (p *program) openStoreAt(ctx context.Context, name string, create bool) (*store.Store, error) {
 	return store.Open(ctx, store.Config{URL: name, Create: create, Now: p.now})
 }
 
 func (p *program) copyStore(ctx context.Context, from *store.Store, to string) error {
-	target, err := p.openNamed(ctx, to, false) // what is there is not to be changed before it is refused
+	target, err := p.openStoreAt(ctx, to, false) // what is there is not to be changed before it is refused
 	if errors.Is(err, fs.ErrNotExist) {
-		target, err = p.openNamed(ctx, to, true)
+		target, err = p.openStoreAt(ctx, to, true)
 	}
 	if err != nil {
 		return fmt.Errorf("open the store to fill: %w", err)
