@@ -85,8 +85,8 @@ func (a *answer) nextChunk() error {
 	if err != nil {
 		return err
 	}
-	size, extension, _ := bytes.Cut(line, []byte(";"))
-	size = bytes.TrimRight(size, " \t")
+	// Whitespace may stand at the end, as with net/http, and not before an extension.
+	size, extension, _ := bytes.Cut(bytes.TrimRight(line, " \t"), []byte(";"))
 	n, err := strconv.ParseUint(string(size), 16, 63)
 	if err != nil || len(size) > 16 || !isValue(string(extension)) {
 		return malformed("chunk")

@@ -61,9 +61,8 @@ func comparison(f *testing.F) func(*testing.T, []byte, bool) {
 	closes, number := false, 0
 	up := newUpstream(f, "tcp", func(w *wire) {
 		for w.head() {
-			last := w.up.requests()[0]
 			w.up.clear()
-			if strings.Contains(last, " /second ") {
+			if strings.Contains(w.last, " /second ") {
 				w.say(fmt.Sprintf(second, w.number))
 				continue
 			}

@@ -3,6 +3,7 @@ package direct_test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"net/textproto"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -63,8 +65,9 @@ func (refuse) RoundTrip(*http.Request) (*http.Response, error) { return nil, err
 type upstream struct {
 	dial func(context.Context) (net.Conn, error)
 
-	mu   sync.Mutex
-	seen []string // requests, each with the number of its connection in front
+	mu    sync.Mutex
+	seen  []string     // requests
+	heard map[int]bool // by the number of a connection: it sent a request, or is over
 }
 
 // A script plays the upstream's part on a connection, until it returns.
@@ -75,7 +78,8 @@ type wire struct {
 	net.Conn
 	t      testing.TB
 	in     *bufio.Reader
-	number int // of the connection, from 1
+	number int    // of the connection, from 1
+	last   string // request
 	up     *upstream
 }
 
@@ -90,7 +94,7 @@ func newUpstream(t testing.TB, network string, play script) *upstream {
 	}
 	l, err := new(net.ListenConfig).Listen(context.Background(), network, address)
 	must(t, err)
-	u := &upstream{dial: func(ctx context.Context) (net.Conn, error) {
+	u := &upstream{heard: map[int]bool{}, dial: func(ctx context.Context) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, l.Addr().String())
 	}}
 	var playing sync.WaitGroup
@@ -108,6 +112,9 @@ func newUpstream(t testing.TB, network string, play script) *upstream {
 			playing.Go(func() {
 				defer conn.Close()
 				play(&wire{Conn: conn, t: t, in: bufio.NewReader(conn), number: number, up: u})
+				u.mu.Lock()
+				u.heard[number] = true
+				u.mu.Unlock()
 			})
 		}
 	})
@@ -146,10 +153,36 @@ func (w *wire) head() bool {
 func (w *wire) note(req *http.Request, body string, err error) {
 	var fields bytes.Buffer
 	_ = req.Header.Write(&fields)
+	w.last = fmt.Sprintf("%s %s %s\n%slength %d %v\nbody %.60q (%d) %v\ntrailer %v", req.Method, req.RequestURI, req.Host,
+		strings.ReplaceAll(fields.String(), "\r", ""), req.ContentLength, req.TransferEncoding, body, len(body), err, req.Trailer)
 	w.up.mu.Lock()
 	defer w.up.mu.Unlock()
-	w.up.seen = append(w.up.seen, fmt.Sprintf("%s %s %s\n%slength %d %v\nbody %.60q (%d) %v\ntrailer %v", req.Method, req.RequestURI, req.Host,
-		strings.ReplaceAll(fields.String(), "\r", ""), req.ContentLength, req.TransferEncoding, body, len(body), err, req.Trailer))
+	w.up.heard[w.number] = true
+	w.up.seen = append(w.up.seen, w.last)
+}
+
+// until waits until so many connections have been heard, which may be after another
+// one was answered, and returns what they asked for, the first request in front.
+func (u *upstream) until(t testing.TB, connections int) []string {
+	t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		u.mu.Lock()
+		heard, seen := 0, slices.Clone(u.seen)
+		for number := range connections {
+			if u.heard[number+1] {
+				heard++
+			}
+		}
+		u.mu.Unlock()
+		if heard == connections {
+			slices.SortStableFunc(seen, func(a, b string) int {
+				return cmp.Compare(strings.Count(a, " /second "), strings.Count(b, " /second "))
+			})
+			return seen
+		}
+	}
+	t.Errorf("not all of %d connections were heard", connections)
+	return nil
 }
 
 func (w *wire) say(text string) {
