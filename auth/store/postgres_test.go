@@ -108,7 +108,7 @@ func testPostgresTurns(t *testing.T, p *storetest.Postgres) {
 	var both sync.WaitGroup
 	wait := func(n int64) {
 		t.Helper()
-		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(time.Millisecond) {
 			if p.Count(t, url, "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") == n {
 				return
 			}

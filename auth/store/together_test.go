@@ -103,7 +103,7 @@ func TestSignInTogether(t *testing.T) {
 // eventually waits until a transaction is under way and so many wait for the next.
 func eventually(t *testing.T, s *store.Store, waiting int) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		if n, busy := s.Waiting(); busy && n == waiting {
 			return
 		}
@@ -111,10 +111,18 @@ func eventually(t *testing.T, s *store.Store, waiting int) {
 	t.Fatalf("%d do not wait", waiting)
 }
 
+// atRest waits until nobody takes care of sign-ins.
+func atRest(s *store.Store) {
+	for _, busy := s.Waiting(); busy; _, busy = s.Waiting() {
+		time.Sleep(time.Millisecond)
+	}
+}
+
 // What fails alone leaves out nobody else.
 func TestSignInTogetherSpoilt(t *testing.T) {
 	s := open(t, store.Config{URL: "sqlite:" + newPath(t), Create: true, Timeout: time.Minute})
 	first := signIn(t, s, 0)
+	atRest(s) // or its writer would take all of the others at once
 	disk := make(chan struct{})
 	s.Hang(disk)
 	var all sync.WaitGroup
@@ -202,9 +210,7 @@ func TestSignInTogetherTooLate(t *testing.T) {
 	late.Store(true)
 	close(disk)
 	all.Wait()
-	for _, busy := s.Waiting(); busy; _, busy = s.Waiting() { // until the writer has given it up, too
-		time.Sleep(time.Millisecond)
-	}
+	atRest(s) // the writer has given it up, too
 	late.Store(false)
 	close(woken)
 	if _, err := s.SignIn(t.Context(), auth.SignIn{Identity: person(9), Session: auth.NewSessionID(), MaxAge: time.Hour}); err != nil {
