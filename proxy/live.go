@@ -168,6 +168,13 @@ func (l *Live) Drain() {
 	l.cutStreams()
 }
 
+// Cut ends all that is open, and returns when it is over, or ctx ends: http.Server's
+// Close would end half an answer as if it were whole.
+func (l *Live) Cut(ctx context.Context) {
+	l.cutWhere(errDraining, func(*exchange) bool { return true })
+	l.Wait(ctx)
+}
+
 func (l *Live) cutStreams() {
 	l.cutWhere(errDraining, func(x *exchange) bool { return x.stream.Load() != notStream })
 }

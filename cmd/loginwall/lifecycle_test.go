@@ -191,13 +191,32 @@ func (r *rig) ready() int {
 func TestDOS198WhatDoesNotEndIsCutOff(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.upstream.respondWith(func(_ net.Conn, in *bufio.Reader, _ *http.Request) { _, _ = io.Copy(io.Discard, in) })
+	r.upstream.respondWith(func(conn net.Conn, in *bufio.Reader, request *http.Request) {
+		if request.URL.Path == "/half" {
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
+		}
+		_, _ = io.Copy(io.Discard, in)
+	})
 	wall := r.serveReady(t, r.write(t, basics+"timeouts: {drain: 1s}\n"))
 	r.as("alice").signIn(t, "alice@example.com", "/")
 	end := r.hang(t)
+	// To HTTP/1.0 a connection that closes is the end of an answer.
+	old := r.dial(t)
+	defer old.Close()
+	check(t, old.SetDeadline(time.Now().Add(patience)))
+	_, err := io.WriteString(old, r.fill("GET /half HTTP/1.0\r\nHost: {host}\r\nCookie: {cookie}\r\n\r\n"))
+	check(t, err)
+	answer := bufio.NewReader(old)
+	for line := ""; line != "\r\n"; {
+		line, err = answer.ReadString('\n')
+		check(t, err)
+	}
 	check(t, wall.cmd.Process.Signal(syscall.SIGTERM))
 	if err := <-end; err == nil {
 		t.Error("the request was answered")
+	}
+	if rest, err := io.ReadAll(answer); string(rest) != "half" || !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("half an answer ended with %q, %v", rest, err)
 	}
 	<-wall.ended
 	check(t, wall.err)

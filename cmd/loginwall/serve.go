@@ -202,6 +202,9 @@ func (w *wall) drain(servers []*http.Server) error {
 	var errs []error
 	for i := range servers {
 		if err := servers[i].Shutdown(ctx); err != nil {
+			moment, cancel := context.WithTimeout(context.Background(), time.Second)
+			w.live.Cut(moment)
+			cancel()
 			errs = append(errs, servers[i].Close())
 			w.log.Warn("requests were cut off", slog.Any("error", err))
 		}
