@@ -18,7 +18,7 @@ import (
 const (
 	// fetchTime is how long one picture may take, from the name's lookup to the last
 	// pixel, and how long a request waits for its turn.
-	fetchTime = 3 * time.Second
+	fetchTime = 5 * time.Second
 	// maxFetches bounds the pictures that are fetched at once, and with them memory:
 	// each may take 12 MiB for a moment.
 	maxFetches = 4

@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -69,7 +70,7 @@ func (p *pictured) tell(picture string) {
 				http.NotFound(w, r)
 				return true
 			}
-			_ = png.Encode(w, face(400))
+			_, _ = w.Write(face())
 			return true
 		},
 	})
@@ -82,8 +83,10 @@ func (p *pictured) config(lines string) string {
 		"allow: {domains: [example.com]}\nadmins: [alice@example.com]\n" + lines
 }
 
-// face is somebody with a hat.
-func face(side int) image.Image {
+// face is a picture of somebody with a hat. It is drawn once: those who fetch it do not
+// wait long.
+var face = sync.OnceValue(func() []byte {
+	const side = 400
 	img := image.NewNRGBA(image.Rect(0, 0, side, side))
 	for y := range side {
 		for x := range side {
@@ -101,8 +104,10 @@ func face(side int) image.Image {
 			img.SetNRGBA(x, y, c)
 		}
 	}
-	return img
-}
+	var out bytes.Buffer
+	_ = png.Encode(&out, img) // of what is drawn above, into memory
+	return out.Bytes()
+})
 
 func startPictured(t *testing.T, publicURL string, p *pictured, config string) *rig {
 	t.Helper()
