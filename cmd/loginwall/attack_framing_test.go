@@ -34,7 +34,7 @@ func TestAttackFraming(t *testing.T) {
 
 	// alone sends what may be taken for one request or for two. For each answer of the
 	// app there is one request at the app, and nothing in any of them was smuggled.
-	quiet := 3 * time.Second
+	quiet := patience
 	alone := func(t *testing.T, raw string, statuses ...int) {
 		t.Helper()
 		for _, path := range []string{"/x", "/public/x"} {
@@ -133,7 +133,7 @@ func TestAttackFraming(t *testing.T) {
 		quiet = 300 * time.Millisecond
 		alone(t, chunked+"ffffffffffffffff\r\nhello\r\n0\r\n\r\n"+smuggled+next)
 		alone(t, chunked+"7fffffffffffffff\r\nhello\r\n0\r\n\r\n"+smuggled+next)
-		quiet = 3 * time.Second
+		quiet = patience
 		// Trailers are no place for a request, either.
 		alone(t, chunked+"0\r\n"+smuggled+next)
 		alone(t, chunked+"0\r\nContent-Length: 40\r\n\r\n"+smuggled+next)

@@ -438,7 +438,7 @@ func TestAttackPaths(t *testing.T) {
 // An error on the way is a refusal, never a way in.
 func TestAttackFaults(t *testing.T) {
 	t.Parallel()
-	r := startWall(t, "", routed+"\nsession: {max_feed_age: 5s}\n")
+	r := startWall(t, "", routed+"\nsession: {max_feed_age: 15s}\n")
 	r.as("alice").signIn(t, "alice@example.com", "/")
 
 	t.Run("BYP-043 the revocations cannot be read", func(t *testing.T) {

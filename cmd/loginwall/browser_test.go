@@ -304,11 +304,12 @@ func testSessionEnds(t *testing.T, browser context.Context, _ *scene) {
 			}
 			poll();
 		</script>`)
-	}), "session: {max_age: 8s, idle_timeout: 8s}\n")
+	}), "")
 	b := newTab(t, browser)
 	b.open(s.url + "/page?x=1")
 	b.signIn("alice@example.com")
 	b.until("answers", "answers > 2")
+	s.run("sessions", "end", "--user", "alice@example.com")
 	b.click("401 sign_in_required after news")
 	b.signIn("alice@example.com")
 	b.at(s.url + "/page?x=1")
@@ -395,7 +396,7 @@ func (s *scene) start() {
 			s.t.Logf("the wall's log:\n%s", log.String())
 		}
 	})
-	client := &http.Client{Timeout: time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client := &http.Client{Timeout: 10 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	poll(s.t, "the wall does not serve", func() bool {
 		response, err := client.Get(s.url + "/_auth/login")
 		if err != nil {

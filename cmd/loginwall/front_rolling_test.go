@@ -49,8 +49,8 @@ func TestRollingRestart(t *testing.T) {
 		vars := r.vars()
 		vars["LISTEN"] = address
 		text := strings.Replace(frontConfig(d, app.address), "session: {", "session: {key_file: "+filepath.Join(shared, "key")+", ", 1) +
-			"trusted_proxies: [127.0.0.1]\nstore: sqlite:" + filepath.Join(shared, "store.db") + "\ntimeouts: {drain_delay: 3s}\n"
-		text = strings.Replace(text, "ops_listen: $OPS", `ops_listen: "off"`, 1)
+			"trusted_proxies: [127.0.0.1]\nstore: sqlite:" + filepath.Join(shared, "store.db") + "\ntimeouts: {drain_delay: 15s}\n"
+		text = strings.NewReplacer("ops_listen: $OPS", `ops_listen: "off"`, "idle_timeout: 30s", "idle_timeout: 10m").Replace(text)
 		check(t, os.WriteFile(w.file, []byte(os.Expand(text, func(name string) string { return vars[name] })), 0o600))
 		start(w)
 		walls[i] = w
@@ -59,7 +59,8 @@ func TestRollingRestart(t *testing.T) {
 	f := &front{rig: r, t: t, door: d, app: app}
 	f.roots, f.cert, f.key = certificate(t)
 	f.door.open = func(t *testing.T, p place) {
-		startHAProxy(t, p, "haproxy-tls.cfg", "#server wall2 127.0.0.1:8081", "server wall2 "+walls[1].address)
+		startHAProxy(t, p, "haproxy-tls.cfg", "#server wall2 127.0.0.1:8081", "server wall2 "+walls[1].address,
+			"timeout tunnel 1d", "timeout check 30s\n    timeout tunnel 1d") // a check that comes late is no failure
 	}
 	f.place = f.open(walls[0].address, app.address)
 	g := f.guest(t)
@@ -105,7 +106,7 @@ func TestRollingRestart(t *testing.T) {
 			t.Errorf("wall %d: %v", i+1, w.err)
 		}
 		start(w)
-		time.Sleep(2 * time.Second) // until HAProxy, which looks each second, has it back
+		poll(t, "HAProxy does not take it back", func() bool { return strings.Contains(w.log.String(), `"path":"/load"`) })
 		if requests.Load() == before {
 			t.Errorf("wall %d was restarted under no load", i+1)
 		}

@@ -235,7 +235,7 @@ func awaitDoor(t *testing.T, c *child, address string) {
 		if !c.running() {
 			t.Fatalf("%s has ended", filepath.Base(c.cmd.Path))
 		}
-		conn, err := tls.DialWithDialer(&net.Dialer{Timeout: time.Second}, "tcp", address, &tls.Config{InsecureSkipVerify: true, ServerName: "app.test"})
+		conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 10 * time.Second}, "tcp", address, &tls.Config{InsecureSkipVerify: true, ServerName: "app.test"})
 		if err != nil {
 			return false
 		}

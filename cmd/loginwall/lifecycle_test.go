@@ -89,7 +89,7 @@ func TestAnOpenWebSocketEndsWithItsSession(t *testing.T) {
 
 func TestAnOpenWebSocketEndsWhenTheSessionExpires(t *testing.T) {
 	t.Parallel()
-	r := startWall(t, "", basics+"session: {max_age: 6s}\n")
+	r := startWall(t, "", basics+"session: {max_age: 15s}\n")
 	r.upstream.respondWith(echoWebSocket)
 	r.as("alice").signIn(t, "alice@example.com", "/")
 	conn := r.openWebSocket(t)
@@ -122,7 +122,7 @@ func TestDOS198Stop(t *testing.T) {
 			echoWebSocket(conn, in, request)
 		}
 	})
-	wall := r.serveReady(t, r.write(t, basics+"timeouts: {drain_delay: 6s, drain: 20s}\n"))
+	wall := r.serveReady(t, r.write(t, basics+"timeouts: {drain_delay: 12s, drain: 20s}\n"))
 	r.as("alice").signIn(t, "alice@example.com", "/")
 	conn := r.openWebSocket(t)
 	// answered is what a request that is under way comes to.

@@ -17,7 +17,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chromedp/chromedp"
 	"github.com/go-jose/go-jose/v4"
 	"github.com/google/go-cmp/cmp"
 
@@ -374,7 +373,7 @@ func TestOIDCProvider(t *testing.T) {
 		b.at(wall.url + "/_auth/signed-out")
 		b.click("Sign in again")
 		b.sees("Prompt: select_account.")
-		b.do("say no", chromedp.Click(chromedp.CSS(`[value=abort]`)))
+		b.press("say no", `document.querySelector("[value=abort]")`)
 		b.sees("You were not signed in")
 	})
 	wall.stop()

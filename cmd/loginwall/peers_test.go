@@ -43,7 +43,7 @@ func startChild(t *testing.T, cmd *exec.Cmd) *child {
 	c := &child{cmd: cmd, log: &locked.Buffer{}, ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = c.log, c.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.WaitDelay = 5 * time.Second // a grandchild may hold the pipe
+	cmd.WaitDelay = patience // a grandchild may hold the pipe
 	check(t, cmd.Start())
 	go func() {
 		c.err = cmd.Wait()
@@ -78,7 +78,7 @@ func (c *child) running() bool {
 // awaitURL waits until a child answers, whatever it answers.
 func (c *child) awaitURL(t *testing.T, address string) {
 	t.Helper()
-	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	for end := time.Now().Add(peerPatience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		response, err := client.Get(address)
 		if err == nil {

@@ -52,6 +52,9 @@ func TestTraces(t *testing.T) {
 	poll(t, "not all spans arrive", func() bool {
 		spans = map[string][]collected{}
 		for line := range strings.Lines(collector.log.String()) {
+			if !strings.HasSuffix(line, "\n") {
+				continue // it is still being written
+			}
 			var c collected
 			check(t, json.Unmarshal([]byte(line), &c))
 			spans[c.Span.Name] = append(spans[c.Span.Name], c)
