@@ -40,7 +40,7 @@ lint:
 
 # META-252: without a data race.
 unit: ## all tests; fuzz seeds and import laws are among them
-	go test -race -shuffle=on -timeout 30m ./...
+	go test -race -shuffle=on -timeout 60m ./...
 	go test -run '^TestAllocations$$' ./proxy
 
 fuzz: ## each fuzz target for FUZZTIME

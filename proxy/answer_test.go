@@ -521,7 +521,7 @@ func TestAClientThatGoesAwayIsNoFailureOfTheApp(t *testing.T) {
 
 // An answer without a length ends for HTTP/1.0 where its connection does, so one that
 // broke off must not end like that.
-func TestAnHTTP10ClientSeesThatAnAnswerBrokeOff(t *testing.T) {
+func TestSMG056AnHTTP10ClientSeesThatAnAnswerBrokeOff(t *testing.T) {
 	for name, direct := range map[string]bool{"standard": false, "direct": true} {
 		t.Run(name, func(t *testing.T) {
 			rest := make(chan string)

@@ -134,6 +134,7 @@ func mutants() []mutant {
 		{"RED-058", "two slashes at the front", "auth/page/target.go", `strings.HasPrefix(decoded, "//") || `, "", "./auth/page/", "TestParseTarget|FuzzParseTarget"},
 		{"RED-058", "whole addresses", "auth/page/target.go", `!strings.HasPrefix(path, "/") || `, "", "./auth/page/", "TestParseTarget|FuzzParseTarget"},
 		{"SES-148", "a decision is not made again", "proxy/forward.go", "if !now.gate.Holds(x.principal, x.judged) {", "if false {", proxy, "TestSES148|TestARequestDecided"},
+		{"SMG-056", "half an answer ends for HTTP/1.0 like a whole one", "proxy/exchange.go", "\t\tx.breakOff()\n", "", proxy, "TestSMG056"},
 		{"SES-143", "what is open stays open", "proxy/live.go", "return !g.Holds(x.principal, x.judged) }", "_ = g; return false }", proxy, "TestWhatIsOpenEnds"},
 		{"DOS-187", "no time for headers", "cmd/loginwall/serve.go", "ReadHeaderTimeout: cfg.Timeouts.ReadHeader,", "ReadHeaderTimeout: time.Hour,", whole, "TestFloods/slow"},
 		{"DOS-189", "headers without end", "cmd/loginwall/serve.go", "MaxHeaderBytes:    headerBytes(int(cfg.Limits.HeaderBytes)),", "MaxHeaderBytes:    headerBytes(int(cfg.Limits.HeaderBytes) << 10),", whole, "TestFloods/headers"},
