@@ -153,9 +153,10 @@ func TestBYP036OddMethodsOverHTTP2(t *testing.T) {
 // A window that never opens would keep each answer, and the request with it, for as
 // long as the connection lasts: a hundred streams, at a few bytes each.
 func TestDOS194AnswersThatNobodyTakesAreGivenUp(t *testing.T) {
+	t.Parallel()
 	app := newRawApp(t, okAnswer)
 	r := newRig(t, app.url, setup{
-		server: withHTTP2, stall: 300 * time.Millisecond,
+		server: withHTTP2, stall: 3 * time.Second,
 		routes: []policy.Route{{Path: "/open/", Access: policy.Public}},
 	})
 	c := r.http2(t, 0)

@@ -81,9 +81,10 @@ func (r *rig) mustWebSocket(cookie string) *websocket.Conn {
 }
 
 func TestSTR181WebSockets(t *testing.T) {
-	r := newRig(t, newApp(t, echo(t)), setup{stall: 100 * time.Millisecond})
+	t.Parallel()
+	r := newRig(t, newApp(t, echo(t)), setup{stall: 2 * time.Second})
 	c := r.mustWebSocket(r.signIn(alice))
-	time.Sleep(500 * time.Millisecond) // silence is no stall
+	time.Sleep(3 * time.Second) // silence is no stall
 	big := bytes.Repeat([]byte("x"), 1<<20)
 	must(t, c.Write(t.Context(), websocket.MessageBinary, big))
 	if _, got, err := c.Read(t.Context()); err != nil || !bytes.Equal(got, big) {

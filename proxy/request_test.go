@@ -344,8 +344,9 @@ func TestExpectContinueIsTheAppsToAnswer(t *testing.T) {
 }
 
 func TestDOS188AStalledUploadIsCut(t *testing.T) {
+	t.Parallel()
 	app := newApp(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
-	r := newRig(t, app, setup{stall: time.Second})
+	r := newRig(t, app, setup{stall: 3 * time.Second})
 	cookie := r.signIn(alice)
 	conn := r.dial()
 	_, err := io.WriteString(conn, "PUT /x HTTP/1.1\r\nHost: app.test\r\nCookie: "+cookie+"\r\nContent-Length: 1000\r\n\r\nabc")
@@ -356,9 +357,9 @@ func TestDOS188AStalledUploadIsCut(t *testing.T) {
 
 	// One that moves, however slowly, is not.
 	conn = r.dial()
-	_, err = io.WriteString(conn, "PUT /x HTTP/1.1\r\nHost: app.test\r\nCookie: "+cookie+"\r\nContent-Length: 15\r\nConnection: close\r\n\r\n")
+	_, err = io.WriteString(conn, "PUT /x HTTP/1.1\r\nHost: app.test\r\nCookie: "+cookie+"\r\nContent-Length: 45\r\nConnection: close\r\n\r\n")
 	must(t, err)
-	for range 15 {
+	for range 45 {
 		time.Sleep(100 * time.Millisecond) // the subject of the test is slowness
 		_, err = io.WriteString(conn, "x")
 		must(t, err)

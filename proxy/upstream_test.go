@@ -256,9 +256,10 @@ func TestNewUpstreamRefuses(t *testing.T) {
 }
 
 func TestGuardWrites(t *testing.T) {
+	t.Parallel()
 	inner, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	must(t, err)
-	l := proxy.GuardWrites(inner, 200*time.Millisecond, time.Now)
+	l := proxy.GuardWrites(inner, 2*time.Second, time.Now)
 	defer l.Close()
 	connect := func() (server, client net.Conn) {
 		client, err := new(net.Dialer).DialContext(context.Background(), "tcp", l.Addr().String())
@@ -277,7 +278,7 @@ func TestGuardWrites(t *testing.T) {
 	// Much takes long, and moves.
 	server, client := connect()
 	go func() {
-		for buf := make([]byte, 512<<10); ; time.Sleep(10 * time.Millisecond) {
+		for buf := make([]byte, 512<<10); ; time.Sleep(50 * time.Millisecond) {
 			if _, err := client.Read(buf); err != nil {
 				return
 			}

@@ -391,7 +391,8 @@ func TestDifferences(t *testing.T) {
 				Reused      string
 			}
 			var sides [3]side // the last has bodies spliced where they can be
-			for i := range sides {
+			reuse := d.stricter == "" && d.better == "" && d.closes == "" && d.racy == ""
+			run := func(i int, timeout time.Duration) {
 				up := newUpstream(t, max(d.network, "tcp"), d.script)
 				standard, ours := carriers(up.dial, nil)
 				rt := carrier(standard)
@@ -403,9 +404,9 @@ func TestDifferences(t *testing.T) {
 					read = splicing(t)
 				}
 				ctx := t.Context()
-				if d.timeout > 0 {
+				if timeout > 0 {
 					var cancel context.CancelFunc
-					ctx, cancel = context.WithTimeout(ctx, d.timeout)
+					ctx, cancel = context.WithTimeout(ctx, timeout)
 					defer cancel()
 				}
 				req := get(ctx, max(d.method, "GET"), "/first", nil)
@@ -421,14 +422,30 @@ func TestDifferences(t *testing.T) {
 				s.Reused = s.Next.Header.Get("X-Connection")
 				s.Next.Header.Del("X-Connection")
 				connections, err := strconv.Atoi(s.Reused)
-				must(t, err)
+				if i > 0 { // net/http may take for an answer what was left behind
+					must(t, err)
+				}
+				rt.CloseIdleConnections() // also one that came too late for the first request
 				s.Seen = up.until(t, connections)
-				rt.CloseIdleConnections()
 				if i > 0 {
 					settle(t, ours)
 					if open, idle, waiting := ours.Stats(); open+idle+waiting != 0 {
 						t.Errorf("%d open, %d idle, %d waiting at the end", open, idle, waiting)
 					}
+				}
+			}
+			for i := range sides {
+				run(i, d.timeout)
+			}
+			// On a busy machine a timeout may come before what it is to meet; the next
+			// one is longer. And net/http gives up a connection on which it was late.
+			for try, timeout := 1, 3*d.timeout; try < 5; try, timeout = try+1, 3*timeout {
+				if timeout > 0 && (!cmp.Equal(sides[0], sides[1]) || !cmp.Equal(sides[1], sides[2])) {
+					for i := range sides {
+						run(i, timeout)
+					}
+				} else if reuse && sides[0].Reused != sides[1].Reused {
+					run(0, 0)
 				}
 			}
 			standard, ours := sides[0], sides[1]

@@ -39,13 +39,13 @@ type carrier interface {
 func carriers(dial func(context.Context) (net.Conn, error), change func(*direct.Config)) (standard *http.Transport, ours *direct.Transport) {
 	standard = &http.Transport{
 		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
-		DisableCompression: true, MaxIdleConnsPerHost: 1024, IdleConnTimeout: 4 * time.Second,
+		DisableCompression: true, MaxIdleConnsPerHost: 1024, IdleConnTimeout: patience,
 		MaxResponseHeaderBytes: headerBytes,
 		Protocols:              new(http.Protocols),
 	}
 	standard.Protocols.SetHTTP1(true)
 	c := direct.Config{
-		Dial: dial, Fallback: refuse{}, HeaderBytes: headerBytes, IdleConns: 1024, IdleTime: 4 * time.Second,
+		Dial: dial, Fallback: refuse{}, HeaderBytes: headerBytes, IdleConns: 1024, IdleTime: patience,
 		Conns: 1024, Waiting: 1024, WaitTime: patience, Now: time.Now,
 	}
 	if change != nil {

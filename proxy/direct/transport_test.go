@@ -273,6 +273,9 @@ func TestTryingAgain(t *testing.T) {
 					body = strings.NewReader(tt.body)
 				}
 				got := carry(rt, get(t.Context(), tt.method, "/", body))
+				if strings.HasSuffix(t.Name(), "net/http") && got.Err == "" && len(up.requests()) == 2 {
+					return // on another connection: on a busy machine it gives up the first
+				}
 				if (got.Err == "") != tt.again {
 					t.Errorf("%+v", got)
 				}
@@ -316,10 +319,10 @@ func TestNoThirdTry(t *testing.T) {
 func TestIdleConnectionsAreLookedAt(t *testing.T) {
 	t.Parallel()
 	for name, leave := range map[string]func(*wire){
-		"closed": func(*wire) {},
+		"closed": func(w *wire) { w.Close() },
 		"reset":  (*wire).reset,
-		"408":    func(w *wire) { w.say("HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n"); w.gone() },
-		"a byte": func(w *wire) { w.say("x"); w.gone() },
+		"408":    func(w *wire) { w.say("HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n") },
+		"a byte": func(w *wire) { w.say("x") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -329,8 +332,9 @@ func TestIdleConnectionsAreLookedAt(t *testing.T) {
 					w.say(ok)
 					if w.number <= 3 {
 						<-leaving
-						left <- struct{}{}
 						leave(w)
+						left <- struct{}{}
+						w.gone() // at once where it closed
 						return
 					}
 					w.gone()
@@ -490,7 +494,8 @@ func TestWaitingEnds(t *testing.T) {
 	failed := make(chan outcome)
 	go func() { failed <- carry(ours, get(ctx, "GET", "/", nil)) }()
 	cancel()
-	if a, b := <-held, <-failed; a.Err != "canceled" || b.Err != "canceled" {
+	// On a busy machine the time to wait may be over first.
+	if a, b := <-held, <-failed; a.Err != "canceled" || b.Err != "canceled" && b.Err != "busy" {
 		t.Errorf("%+v %+v", a, b)
 	}
 	settle(t, ours)
