@@ -18,7 +18,7 @@ import (
 )
 
 // patience is how long the last goroutines may take to end.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // Tests runs the tests of a package. It has the one method of *testing.M that
 // testscript.Main asks for.
