@@ -273,13 +273,24 @@ while kill -0 "$pid"; do sleep 0.1; done; done; rm -rf "$1"`, "sh", dir)
 	return dir
 }
 
+// freePort returns a port on which a server can listen in a moment. It lies outside the
+// range from which connections take their own ports, so that none of them comes in
+// between.
 func freePort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // at once
-	must(t, err)
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	must(t, errors.Join(err, l.Close()))
-	return port
+	for {
+		n, err := rand.Int(rand.Reader, big.NewInt(12_000))
+		must(t, err)
+		port := strconv.FormatInt(20_000+n.Int64(), 10)
+		l, err := net.Listen("tcp", "127.0.0.1:"+port) //nolint:noctx // at once
+		if err == nil {
+			must(t, l.Close())
+			return port
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			t.Fatal(err)
+		}
+	}
 }
 
 // A program that runs in a folder, and is ended by its janitor.
