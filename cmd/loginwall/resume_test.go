@@ -123,32 +123,25 @@ func (b *tab) signInAgain() {
 
 func (b *tab) signInAgainAs(email string) {
 	b.t.Helper()
-	before := b.windows()
 	b.click("Sign in")
-	opened, w := "", (*tab)(nil)
-	poll(b.t, "no window opens", func() bool {
+	var w *tab
+	// window finds the one that this tab has opened. The browser has more: each test has
+	// its tabs there.
+	window := func() (found bool) {
 		infos, err := chromedp.Targets(b.ctx)
 		check(b.t, err)
 		for _, info := range infos {
-			if opened = string(info.TargetID); info.Type == "page" && info.URL != "" && !before[opened] {
-				w = openTab(b.t, b.ctx, chromedp.WithTargetID(info.TargetID))
-				return true
+			if info.Type != "page" || info.URL == "" || info.OpenerID != chromedp.FromContext(b.ctx).Target.TargetID {
+				continue
 			}
+			if w == nil {
+				w = openTab(b.t, b.ctx, chromedp.WithTargetID(info.TargetID))
+			}
+			return true
 		}
 		return false
-	})
-	w.signIn(email)
-	poll(b.t, "the window does not close", func() bool { return !b.windows()[opened] })
-}
-
-// windows are all that the browser has open.
-func (b *tab) windows() map[string]bool {
-	b.t.Helper()
-	infos, err := chromedp.Targets(b.ctx)
-	check(b.t, err)
-	open := map[string]bool{}
-	for _, info := range infos {
-		open[string(info.TargetID)] = true
 	}
-	return open
+	poll(b.t, "no window opens", window)
+	w.signIn(email)
+	poll(b.t, "the window does not close", func() bool { return !window() })
 }
